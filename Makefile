@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# make               build/smtpgate
+# sudo make demo     installs what it needs, builds, protects a throw-away Postfix, cleans up
+# sudo make check    installs what it needs, builds, passes every test
+# make help          the other targets
+
+VERSION := 0.1.0
+BUILD   := build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+CC      ?= cc
+CLANG   ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+
+WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+CFLAGS  ?= -O2 -g
+HARDEN  := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
+CPPFLAGS_ALL = -D_GNU_SOURCE -DSG_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD) $(CPPFLAGS)
+CFLAGS_ALL   = -std=gnu11 $(WARN) $(CFLAGS) $(HARDEN)
+LDFLAGS_ALL  = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
+LIBS    := -lbpf -lelf -lz -lsqlite3 -ljansson
+
+# The program is the same for every architecture: it reads packets, never kernel structures.
+BPF_CFLAGS := -target bpf -mcpu=v2 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wshadow \
+	-Wno-unused-parameter -Iinclude -Ivmlinux -Ibpf
+
+USER_SRC := $(sort $(wildcard user/*.c))
+USER_OBJ := $(USER_SRC:user/%.c=$(BUILD)/user/%.o)
+BPF_DEPS := $(wildcard bpf/*.h vmlinux/*.h) include/smtpgate_abi.h
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all
+all: $(BUILD)/smtpgate
+
+$(BUILD)/smtpgate: $(USER_OBJ)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+$(BUILD)/user/%.o: user/%.c Makefile | $(BUILD)/smtpgate.skel.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+$(BUILD)/user/gate.o: $(BUILD)/smtpgate.skel.h
+
+$(BUILD)/smtpgate.bpf.o: bpf/smtpgate.bpf.c $(BPF_DEPS) Makefile
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -c -o $@.tmp $<
+	$(BPFTOOL) gen object $@ $@.tmp
+	@rm -f $@.tmp
+
+$(BUILD)/smtpgate.skel.h: $(BUILD)/smtpgate.bpf.o
+	$(BPFTOOL) gen skeleton $< name smtpgate_bpf >$@
+
+-include $(USER_OBJ:.o=.d)
+
+include tests/tests.mk
+
+.PHONY: install
+install: all
+	install -D -m 0755 $(BUILD)/smtpgate $(DESTDIR)$(PREFIX)/sbin/smtpgate
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: help
+help:
+	@sed -n '3,6s/^# //p' Makefile
+	@echo 'make lint          clang-format, gcc and clang, clang-tidy, cppcheck, shellcheck, rules'
+	@echo 'make format        reformat the C files'
+	@echo 'make unit|golden|program|e2e   one layer of the tests'
+	@echo 'make install       DESTDIR= PREFIX=/usr/local'
+	@echo 'make clean'

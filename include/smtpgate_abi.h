@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The one contract between the XDP program and the user program: map keys and values, the reasons
+ * a packet leaves the gate for, verdicts, modes, limits and pin names. Both sides include this
+ * file, so nothing needs to be kept in sync.
+ *
+ * It must know nothing of libbpf, of the store or of packets. The includer provides the __u8 ..
+ * __u64 types first (user code: <linux/types.h>; BPF code: vmlinux.h).
+ *
+ * Rules: reasons, verdicts, modes and families are append-only, their numbers are never reused.
+ * Any change to the size or the meaning of a map's key or value is a new SG_ABI, and with it a new
+ * pin directory that is filled before the interfaces are switched over to it.
+ */
+#ifndef SMTPGATE_ABI_H
+#define SMTPGATE_ABI_H
+
+#define SG_ABI 1
+
+/*
+ * Why a packet left the gate. X(name, class, text)
+ *
+ * The class says what happens next:
+ *   PASS     not the gate's business, whoever sent it
+ *   JUDGE    TCP to a guarded port: passes only from a listed source
+ *   UNCLEAR  could be TCP to a guarded port and cannot be known: passes only from a listed source,
+ *            dropped when not even the source can be read
+ */
+#define SG_REASONS(X)                                                            \
+    X(not_ip, PASS, "neither IPv4 nor IPv6")                                     \
+    X(l2_cut, PASS, "Ethernet header or VLAN tag cut short")                     \
+    X(other_protocol, PASS, "not TCP")                                           \
+    X(other_port, PASS, "TCP to a port that is not guarded")                     \
+    X(later_fragment, PASS, "later fragment, useless without its first")         \
+    X(listed, JUDGE, "TCP to a guarded port from a listed source")               \
+    X(unlisted, JUDGE, "TCP to a guarded port from an unlisted source")          \
+    X(vlan_depth, UNCLEAR, "more VLAN tags than are walked")                     \
+    X(ip_header, UNCLEAR, "IP header malformed or cut short")                    \
+    X(chain_long, UNCLEAR, "more extension headers than are walked")             \
+    X(chain_cut, UNCLEAR, "extension headers cut short by the end of the frame") \
+    X(first_fragment, UNCLEAR, "first fragment that ends before the TCP ports")  \
+    X(tcp_cut, UNCLEAR, "TCP header cut short before the ports")
+
+enum sg_reason {
+#define X(name, class, text) SG_REASON_##name,
+    SG_REASONS(X)
+#undef X
+        SG_REASON_COUNT
+};
+
+enum sg_verdict {
+    SG_VERDICT_PASS = 0,
+    SG_VERDICT_DROP = 1,
+    SG_VERDICT_WOULD_DROP = 2, /* observe mode: passed, and would have been dropped */
+    SG_VERDICT_COUNT
+};
+
+/*
+ * 0 is the closed one on purpose: a zeroed or unknown mode word never opens the gate.
+ */
+enum sg_mode {
+    SG_MODE_ENFORCE = 0,
+    SG_MODE_OFF = 1,
+    SG_MODE_OBSERVE = 2,
+    SG_MODE_PAUSED = 3,
+};
+
+/* The low byte of sg_config.mode; an unknown number counts as SG_MODE_ENFORCE. */
+#define SG_MODE_MASK 0xffULL
+
+enum sg_family {
+    SG_FAMILY_NONE = 0, /* not IP, or not known to be */
+    SG_FAMILY_IP4 = 1,
+    SG_FAMILY_IP6 = 2,
+    SG_FAMILY_COUNT
+};
+
+/* Head-room for later reasons and ports, so that adding one changes no map. */
+#define SG_REASON_SLOTS 32
+#define SG_PORT_SLOTS   64
+
+/*
+ * Guarded at once. Fewer than SG_PORT_SLOTS: a port keeps its counter slot for life, also after it
+ * is no longer guarded, so that its counters stay its own.
+ */
+#define SG_PORTS_MAX 16
+
+/*
+ * Prefixes a trie takes. Nodes are allocated one by one, the limit costs nothing; on kernels before
+ * 5.11 the product with the node's size is charged to RLIMIT_MEMLOCK and must stay below 4 GiB.
+ */
+#define SG_TRIE_MAX (1U << 23)
+
+/*
+ * Map "config": array, one element, BPF_F_MMAPABLE. User space writes single aligned words and
+ * bytes through a mapping, so that no packet sees half a setting.
+ */
+struct sg_config {
+    __u64 abi;      /* SG_ABI; anything else: not filled yet */
+    __u64 store_id; /* which store this kernel state was made from; random, never 0 */
+    __u64 applied;  /* revision of the store that is in force; 0 while a change is under way */
+    __u64 mode;     /* bits 0-7 enum sg_mode; 8-15 the mode to follow and 16-63 its deadline are
+                     * reserved, 0 in this version */
+    __u64 reserved[4];
+    __u8 ports[65536]; /* by TCP port, host order: 0 not guarded, else 1 + counter slot */
+};
+
+/*
+ * Maps "allow4" and "allow6": LPM tries. Bits beyond prefixlen are zero; the kernel keeps what it
+ * is given, so the writer masks them. Addresses in network byte order.
+ */
+struct sg_key4 {
+    __u32 prefixlen; /* 0..32 */
+    __u8 addr[4];
+};
+
+struct sg_key6 {
+    __u32 prefixlen; /* 0..128 */
+    __u8 addr[16];
+};
+
+struct sg_allow {
+    __u64 expires;     /* reserved, 0 (never) in this version; CLOCK_BOOTTIME ns */
+    __u64 last_seen;   /* last connection attempt let in; CLOCK_BOOTTIME ns, 0 never */
+    __u64 connections; /* connection attempts (SYN without ACK) let in */
+};
+
+/*
+ * Map "count_<id>", one for each interface: per-CPU array with one element. Each packet adds to
+ * exactly one reason cell, so the sum over the reason cells is the packets seen.
+ */
+struct sg_cell {
+    __u64 packets;
+    __u64 bytes; /* of the frame, as XDP sees it */
+};
+
+struct sg_port_cell {
+    __u64 packets;
+    __u64 bytes;
+    __u64 attempts; /* SYN without ACK */
+};
+
+struct sg_counters {
+    struct sg_cell reason[SG_REASON_SLOTS][SG_VERDICT_COUNT][SG_FAMILY_COUNT];
+    struct sg_port_cell port[SG_PORT_SLOTS][SG_VERDICT_COUNT][SG_FAMILY_COUNT];
+};
+
+/*
+ * Pins, below the gate's bpffs directory. Links stand outside the ABI's directory: they survive a
+ * change of ABI. <id> is the interface's number in the store: interface names may hold what bpffs
+ * names may not (dots), and change.
+ */
+#define SG_PIN_DIR       "abi1"
+#define SG_PIN_CONFIG    "config"
+#define SG_PIN_ALLOW4    "allow4"
+#define SG_PIN_ALLOW6    "allow6"
+#define SG_PIN_COUNT_FMT "count_%u"
+#define SG_PIN_LINK_FMT  "link_%u"
+
+#endif /* SMTPGATE_ABI_H */

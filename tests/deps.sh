@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Installs what building, testing and the demo need (Debian 12 and later), if it is missing.
+# Never starts a service: Postfix and Dovecot are run by the tests from private directories.
+set -euo pipefail
+
+packages=(
+    # build
+    gcc make clang llvm libbpf-dev libelf-dev zlib1g-dev bpftool libsqlite3-dev libjansson-dev
+    pkg-config libc6-dev linux-libc-dev
+    # tests
+    libcmocka-dev clang-format clang-tidy cppcheck shellcheck python3 strace valgrind sqlite3
+    iproute2 ethtool procps util-linux mandoc git ca-certificates
+    # demo: the throw-away mail host and its clients
+    postfix dovecot-core openssl swaks libnet-ssleay-perl
+)
+
+missing=()
+for package in "${packages[@]}"; do
+    # shellcheck disable=SC2016 # the format is dpkg-query's
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing+=("$package")
+done
+[ "${#missing[@]}" -gt 0 ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "missing packages: ${missing[*]}" >&2
+    echo "run this as root once: sudo make deps" >&2
+    exit 1
+fi
+
+policy=/usr/sbin/policy-rc.d
+made_policy=
+cleanup() {
+    if [ -n "$made_policy" ]; then
+        rm -f "$policy"
+    fi
+}
+trap cleanup EXIT
+if [ ! -e "$policy" ]; then
+    made_policy=1
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+
+echo "installing: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
+log=$(mktemp)
+if ! { apt-get -q update && apt-get -q install -y --no-install-recommends "${missing[@]}"; } \
+    >"$log" 2>&1; then
+    tail -n 30 "$log" >&2
+    rm -f "$log"
+    exit 1
+fi
+rm -f "$log"

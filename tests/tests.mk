@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Test targets; included by the Makefile.
+#
+# Every test program prints TAP (ok 1 - ..., not ok 2 - ..., # SKIP ...); tests/run runs them one
+# after the other, prints what failed and closes with "N passed, N failed".
+
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+TEST_CFLAGS = -std=gnu11 $(WARN) -O1 -g $(SAN)
+
+UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+
+# Each unit test names the modules it is linked with in its first lines: "// LINK: addr prefix err"
+$(BUILD)/unit/%: tests/unit/%.c $(wildcard user/*.c user/*.h bpf/parse.h) include/smtpgate_abi.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) -Ibpf $(TEST_CFLAGS) -o $@ $< \
+		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) -lcmocka
+
+$(BUILD)/progrun: tests/bpf/progrun.c $(BUILD)/smtpgate.skel.h include/smtpgate_abi.h
+	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -o $@ $< -lbpf -lelf -lz
+
+UNIT_RUNS    = $(UNIT_BIN)
+GOLDEN_RUNS  = tests/golden/run.py
+PROGRAM_RUNS = $(sort $(wildcard tests/bpf/test_*.py))
+E2E_RUNS     = $(sort $(wildcard tests/e2e/test_*.py))
+CHECK_RUNS   = $(sort $(wildcard tests/check/check_*))
+
+.PHONY: deps
+deps:
+	@tests/deps.sh
+
+.PHONY: check-build
+check-build: all $(UNIT_BIN) $(BUILD)/progrun
+
+.PHONY: unit golden program e2e lint
+unit: $(UNIT_BIN)
+	tests/run $(UNIT_RUNS)
+golden: all
+	tests/run $(GOLDEN_RUNS)
+program: $(BUILD)/progrun
+	tests/run $(PROGRAM_RUNS)
+e2e: all
+	tests/run $(E2E_RUNS)
+lint: all
+	tests/run $(CHECK_RUNS)
+
+# Set-up first, in a make of its own: the headers it brings decide what can be built.
+.PHONY: check
+check:
+	@tests/deps.sh
+	@$(MAKE) --no-print-directory check-build
+	@tests/run $(CHECK_RUNS) $(UNIT_RUNS) $(GOLDEN_RUNS) $(PROGRAM_RUNS) $(E2E_RUNS)
+
+.PHONY: demo
+demo:
+	@tests/deps.sh
+	@$(MAKE) --no-print-directory all
+	@tests/demo/demo.py
+
+.PHONY: format
+format:
+	clang-format -i $(wildcard user/*.[ch] include/*.h bpf/*.[ch] vmlinux/*.h tests/*/*.[ch])
