@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The gate: classify -> verdict -> count -> return, one exit. Which packet gets which verdict is
+ * decided here and nowhere else; how packets look is parse.h, what the maps hold smtpgate_abi.h.
+ *
+ * It must know nothing of entries, accounts, interfaces or files, and never returns XDP_ABORTED:
+ * a drop is a verdict, not an accident.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+#include "smtpgate_abi.h"
+#include "maps.h"
+#include "parse.h"
+
+/* User space changes single words under the running program: read each once, and whole. */
+#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+
+/*
+ * A number of which the compiler knows nothing, so that it keeps the check of its bounds, and on
+ * this very register: the verifier does not see that a copy of it was checked.
+ */
+static __always_inline __u64 opaque(__u64 number)
+{
+    asm volatile("" : "+r"(number));
+    return number;
+}
+
+/* Guarded, but has no counter slot. */
+#define PORT_NO_SLOT 0xff
+
+#define IS_UNCLEAR_PASS    0U
+#define IS_UNCLEAR_JUDGE   0U
+#define IS_UNCLEAR_UNCLEAR 1U
+
+/* A bit for each reason of class UNCLEAR. */
+enum {
+#define X(name, class, text) | IS_UNCLEAR_##class << SG_REASON_##name
+    UNCLEAR_REASONS = 0 SG_REASONS(X)
+#undef X
+};
+
+_Static_assert(SG_REASON_COUNT <= SG_REASON_SLOTS, "no room for a counter of each reason");
+_Static_assert(SG_PORT_SLOTS < PORT_NO_SLOT, "slots and PORT_NO_SLOT in one byte");
+
+/*
+ * The settings, or NULL when there are none: never filled, or not by this ABI. (The element of an
+ * array cannot be missing, but the verifier wants to hear it.) Without settings the gate stands as
+ * it stands by default, enforcing on 25, 465 and 587: a lost map opens nothing, and shuts nobody
+ * out of any other service.
+ */
+static __always_inline const struct sg_config *find_config(void)
+{
+    const __u32 zero = 0;
+    const struct sg_config *found = bpf_map_lookup_elem(&config, &zero);
+
+    return found && READ_ONCE(found->abi) == SG_ABI ? found : NULL;
+}
+
+/* 0: not guarded, else 1 + counter slot. */
+static __always_inline __u8 guarded(const struct sg_config *settings, __u16 port)
+{
+    if (settings)
+        return READ_ONCE(settings->ports[port]);
+    return port == 25 || port == 465 || port == 587 ? PORT_NO_SLOT : 0;
+}
+
+/* What happens to a packet that is not to pass. Only a mode known to be open lets it. */
+static __always_inline enum sg_verdict refuse(const struct sg_config *settings)
+{
+    __u64 mode = settings ? READ_ONCE(settings->mode) & SG_MODE_MASK : SG_MODE_ENFORCE;
+
+    if (mode == SG_MODE_OFF || mode == SG_MODE_PAUSED)
+        return SG_VERDICT_PASS;
+    return mode == SG_MODE_OBSERVE ? SG_VERDICT_WOULD_DROP : SG_VERDICT_DROP;
+}
+
+static __always_inline struct sg_allow *find_entry(const struct flow *flow)
+{
+    if (!flow->has_source)
+        return NULL;
+    if (flow->family == SG_FAMILY_IP4) {
+        struct sg_key4 key = {.prefixlen = 32};
+
+        __builtin_memcpy(key.addr, flow->source, sizeof(key.addr));
+        return bpf_map_lookup_elem(&allow4, &key);
+    } else {
+        struct sg_key6 key = {.prefixlen = 128};
+
+        __builtin_memcpy(key.addr, flow->source, sizeof(key.addr));
+        return bpf_map_lookup_elem(&allow6, &key);
+    }
+}
+
+/* The value is shared by all CPUs; of two connections at once, either may be the last one seen. */
+static __always_inline void let_in(struct sg_allow *entry)
+{
+    entry->last_seen = bpf_ktime_get_boot_ns();
+    __sync_fetch_and_add(&entry->connections, 1);
+}
+
+/*
+ * One reason cell for each packet, and the port's cell if it was for a guarded port. Per CPU, and
+ * the program is not interrupted by itself there, so plain additions are exact. Were the element
+ * missing, the packet would not be counted, and its verdict stays what it is.
+ */
+static __always_inline void count_packet(enum sg_reason reason, enum sg_verdict verdict,
+                                         const struct flow *flow, __u8 port, __u64 len)
+{
+    const __u32 zero = 0;
+    struct sg_counters *counters = bpf_map_lookup_elem(&count, &zero);
+    __u64 slot = opaque(port - 1U);
+    __u64 family = opaque(flow->family);
+    __u64 row = opaque(reason);
+
+    if (!counters || row >= SG_REASON_SLOTS || family >= SG_FAMILY_COUNT)
+        return;
+    counters->reason[row][verdict][family].packets++;
+    counters->reason[row][verdict][family].bytes += len;
+    if (slot >= SG_PORT_SLOTS)
+        return;
+    counters->port[slot][verdict][family].packets++;
+    counters->port[slot][verdict][family].bytes += len;
+    counters->port[slot][verdict][family].attempts += flow->syn;
+}
+
+SEC("xdp")
+int smtpgate(struct xdp_md *ctx)
+{
+    const struct sg_config *settings = find_config();
+    enum sg_verdict verdict = SG_VERDICT_PASS;
+    struct sg_allow *entry;
+    struct flow flow = {};
+    enum sg_reason reason;
+    __u8 port = 0;
+
+    reason = parse(ctx, &flow);
+    if (reason == (enum sg_reason)PARSED_TCP) {
+        port = guarded(settings, flow.dport);
+        reason = port ? SG_REASON_unlisted : SG_REASON_other_port;
+    }
+    if (reason == SG_REASON_unlisted || UNCLEAR_REASONS >> reason & 1) {
+        entry = find_entry(&flow);
+        if (!entry)
+            verdict = refuse(settings);
+        else if (reason == SG_REASON_unlisted)
+            reason = SG_REASON_listed;
+        if (entry && reason == SG_REASON_listed && flow.syn)
+            let_in(entry);
+    }
+    count_packet(reason, verdict, &flow, port, pkt_len(ctx));
+    return verdict == SG_VERDICT_DROP ? XDP_DROP : XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "GPL";
