@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Escaping for messages and the rules for remarks. One decoder and one list of unwelcome characters
+ * serve both, so that whatever a remark may hold is shown as it is. Must not know where text comes
+ * from or goes to.
+ */
+#include "text.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+size_t text_utf8_next(const char *text, uint32_t *ret_code)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    const unsigned char *s = (const unsigned char *)text;
+    uint32_t code;
+    size_t len;
+
+    if (s[0] < 0x80) {
+        *ret_code = s[0];
+        return 1;
+    }
+    if ((s[0] & 0xe0) == 0xc0) {
+        len = 2;
+        code = s[0] & 0x1f;
+    } else if ((s[0] & 0xf0) == 0xe0) {
+        len = 3;
+        code = s[0] & 0x0f;
+    } else if ((s[0] & 0xf8) == 0xf0) {
+        len = 4;
+        code = s[0] & 0x07;
+    } else {
+        return 0;
+    }
+    /* The NUL is no continuation byte, so a cut sequence ends here. */
+    for (size_t i = 1; i < len; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        code = code << 6 | (s[i] & 0x3f);
+    }
+    if (code < least[len] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
+        return 0;
+    *ret_code = code;
+    return len;
+}
+
+/* What could fool the reader of a terminal; NULL when the character is welcome. */
+static const char *unwelcome(uint32_t code)
+{
+    if (code < 0x20 || (code >= 0x7f && code < 0xa0))
+        return "control character";
+    if (code == 0x2028 || code == 0x2029)
+        return "line separator";
+    if ((code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069))
+        return "text direction override";
+    return NULL;
+}
+
+/* One character as it will be shown; returns how many bytes of @in it takes. */
+static size_t show_one(const char *in, bool ascii_only, char ret_shown[4 * 4 + 1])
+{
+    uint32_t code;
+    size_t len = text_utf8_next(in, &code);
+
+    if (len && !unwelcome(code) && (len == 1 || !ascii_only)) {
+        memcpy(ret_shown, in, len);
+        ret_shown[len] = '\0';
+        return len;
+    }
+    if (!len)
+        len = 1;
+    for (size_t i = 0; i < len; i++)
+        snprintf(ret_shown + 4 * i, 5, "\\x%02x", (unsigned char)in[i]);
+    return len;
+}
+
+static const char *escape(const char *in, bool ascii_only, char *buf, size_t size)
+{
+    static const char more[] = "...";
+    size_t used = 0, cut = 0;
+
+    if (!size)
+        return buf;
+    while (*in) {
+        char shown[17];
+        size_t taken = show_one(in, ascii_only, shown);
+        size_t len = strlen(shown);
+
+        if (used + len >= size) {
+            /* @cut is the last place between characters that leaves room for the dots. */
+            if (size >= sizeof(more))
+                memcpy(buf + cut, more, sizeof(more));
+            else
+                buf[cut] = '\0';
+            return buf;
+        }
+        memcpy(buf + used, shown, len);
+        used += len;
+        if (used + sizeof(more) <= size)
+            cut = used;
+        in += taken;
+    }
+    buf[used] = '\0';
+    return buf;
+}
+
+const char *text_escape(const char *in, char *buf, size_t size)
+{
+    return escape(in, false, buf, size);
+}
+
+const char *text_escape_ascii(const char *in, char *buf, size_t size)
+{
+    return escape(in, true, buf, size);
+}
+
+int remark_check(const char *remark, struct err *e)
+{
+    size_t bytes = strlen(remark);
+    size_t position = 1;
+
+    if (bytes > REMARK_MAX) {
+        int ret = err_set(e, -EINVAL, EXIT_USAGE, "remark: %zu bytes long, at most %d are kept",
+                          bytes, REMARK_MAX);
+        err_hint(e, "shorten it by %zu byte%s", bytes - REMARK_MAX,
+                 bytes - REMARK_MAX == 1 ? "" : "s");
+        return ret;
+    }
+    for (const char *s = remark; *s; position++) {
+        uint32_t code;
+        size_t len = text_utf8_next(s, &code);
+        const char *what;
+        int ret;
+
+        if (!len) {
+            ret = err_set(e, -EINVAL, EXIT_USAGE,
+                          "remark: invalid UTF-8 at character %zu (byte \\x%02x)", position,
+                          (unsigned char)*s);
+            err_hint(e, "remarks are UTF-8; iconv converts from other encodings");
+            return ret;
+        }
+        what = unwelcome(code);
+        if (what) {
+            ret = err_set(e, -EINVAL, EXIT_USAGE, "remark: %s U+%04X at character %zu", what, code,
+                          position);
+            err_hint(e, "a remark is one line of plain text; leave that character out");
+            return ret;
+        }
+        s += len;
+    }
+    return 0;
+}

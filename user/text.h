@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Text from outside, made safe to show: a terminal reader must see what is there, and no byte of a
+ * stranger's may move the cursor or turn the writing around. Pure: no I/O, no locale, no
+ * allocation. Knows nothing of addresses, entries or output formats.
+ */
+#ifndef SMTPGATE_TEXT_H
+#define SMTPGATE_TEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "err.h"
+
+/* Bytes of a remark, without the NUL; contract. */
+#define REMARK_MAX 200
+
+/*
+ * Decodes one character. Returns its bytes (1..4; 1 for the NUL too) and sets @ret_code, or 0 when
+ * @text does not start with valid UTF-8 (overlong forms, surrogates and cut sequences are not).
+ */
+size_t text_utf8_next(const char *text, uint32_t *ret_code);
+
+/*
+ * Copies @in to @buf for showing: control characters, direction overrides and bytes that are not
+ * UTF-8 become \xNN; what does not fit is cut between characters and ends in "...". Returns @buf.
+ */
+const char *text_escape(const char *in, char *buf, size_t size);
+
+/* The same, and everything beyond ASCII is escaped too: for text that should have been ASCII. */
+const char *text_escape_ascii(const char *in, char *buf, size_t size);
+
+/*
+ * A remark is UTF-8, at most REMARK_MAX bytes, without control characters, line separators or
+ * direction overrides. -EINVAL, EXIT_USAGE, naming the offending character and its position.
+ */
+int remark_check(const char *remark, struct err *e);
+
+#endif
