@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""The demonstration: a real Postfix is protected by smtpgate, before the reader's eyes.
+
+A mail administrator should see in half a minute what the gate does and what it does not, with the
+commands to type. It is also a test: exit 0 only if every cell of every table was as it must be.
+"""
+import concurrent.futures
+import os
+import pathlib
+import shlex
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+# pylint: disable=wrong-import-position
+import lab as laboratory
+import relay as mail_relay
+from relay import REFUSED, SENT, SILENT, USERS, WRONG
+
+MAIL = "192.0.2.25"
+OFFICE = "192.0.2.64/26"
+LISTED = "198.51.100.10"
+UNLISTED = "203.0.113.66"
+PORTS = (587, 465)
+USER = "alice"
+WORDS = {SENT: "250 accepted", REFUSED: "535 refused", SILENT: "no connection"}
+
+
+class Demo:
+    """The stage and what has gone wrong on it."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        self.wrong = 0
+        self.clients = {}
+        internet = lab.host("internet")
+        internet.sysctl("ipv4/ip_forward", 1)
+        for host, device, address in ((lab.mail, "eth0", MAIL),
+                                      (lab.host("shop"), "eth0", LISTED),
+                                      (lab.host("stranger"), "eth0", UNLISTED)):
+            lab.link(host, device, internet, "to_" + host.name)
+            router = address.rpartition(".")[0] + ".1"
+            host.address(device, address + "/24")
+            internet.address("to_" + host.name, router + "/24")
+            host.ip(f"route add default via {router}")
+            self.clients[address] = host
+        self.relay = mail_relay.Relay(lab.mail)
+
+    def shell(self, *args):
+        """Runs smtpgate as the administrator of the mail host would, and shows both."""
+        print("\n   $ smtpgate " + shlex.join(args))
+        done = self.lab.gate(*args, ok=None)
+        for line in (done.out + done.err).rstrip().splitlines():
+            print("     " + line)
+        if done.code:
+            self.wrong += 1
+            print(f"   ^ ended with exit code {done.code}: this should have worked")
+        sys.stdout.flush()
+
+    def table(self, rows):
+        """Sends each mail (all at once) and prints what became of it.
+
+        `rows` is [(source, remark, password, expected)]."""
+        def one(job):
+            (source, _, password, expected), port = job
+            return mail_relay.send(self.clients[source], MAIL, source, USER, password, port,
+                                   2 if expected == SILENT else 10)
+
+        jobs = [(row, port) for row in rows for port in PORTS]
+        with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
+            found = dict(zip(jobs, pool.map(one, jobs)))
+        print(f"\n   {'from':<28}{'password':<11}" + "".join(f"port {p:<14}" for p in PORTS))
+        for row in rows:
+            source, remark, password, expected = row
+            cells = []
+            for port in PORTS:
+                got = found[row, port]
+                cells.append(WORDS.get(got, "something else"))
+                if got != expected:
+                    self.wrong += 1
+                    cells[-1] += " (WRONG)"
+                    print(f"   expected {WORDS[expected]}, but: {got}", file=sys.stderr)
+            print(f"   {source + ' ' + remark:<28}"
+                  f"{'right' if password == USERS[USER] else 'wrong':<11}"
+                  + "".join(f"{cell:<19}" for cell in cells).rstrip())
+        sys.stdout.flush()
+
+    def must(self, true, what):
+        """Something else that has to hold."""
+        if not true:
+            self.wrong += 1
+            print(f"   WRONG: {what}")
+
+
+def say(text):
+    """A paragraph."""
+    print("\n" + text, flush=True)
+
+
+def play(demo):
+    """The demonstration itself."""
+    right = USERS[USER]
+    print(f"""A throw-away mail host and two clients on a network of their own:
+
+   mail host   {MAIL:<15} Postfix with password check (Dovecot) and TLS
+   shop        {LISTED:<15} a server that sends mail with {USER}'s password
+   stranger    {UNLISTED:<15} someone who has stolen {USER}'s password""")
+
+    say("1. Without the gate: whoever has the password gets in, wherever from.")
+    demo.table([(LISTED, "shop", right, SENT),
+                (UNLISTED, "stranger", right, SENT)])
+
+    say("2. On the mail host: put the gate on the network card and list who may come.\n"
+        "   The first entry turns it on.")
+    demo.shell("attach", "eth0")
+    demo.shell("add", OFFICE, "--remark", "office network")
+    demo.shell("add", LISTED, "--remark", "web shop")
+    demo.shell("list")
+
+    say("3. With the gate: the address has to be listed and the password has to be right.\n"
+        "   Postfix never even sees the stranger.")
+    demo.table([(LISTED, "shop, listed", right, SENT),
+                (LISTED, "shop, listed", WRONG, REFUSED),
+                (UNLISTED, "stranger", right, SILENT),
+                (UNLISTED, "stranger", WRONG, SILENT)])
+
+    say("4. What the gate counted meanwhile.")
+    demo.shell("stats")
+    demo.shell("status")
+    counters = demo.lab.json("status")["counters"]
+    demo.must(counters["dropped"] > 0, "no dropped packet was counted")
+    demo.must(counters["passed"] > 0, "no passed packet was counted")
+
+    say("5. The shop moves out: its entry is deleted, its next mail is blocked at once.\n"
+        "   (The office is still listed. Deleting the last entry would turn the gate off.)")
+    demo.shell("delete", LISTED)
+    demo.table([(LISTED, "shop, deleted", right, SILENT)])
+
+
+def main():
+    """Returns the exit code."""
+    if os.geteuid() != 0:
+        print("demo: this needs root, because it makes network namespaces and loads a program "
+              "into the kernel; run: sudo make demo", file=sys.stderr)
+        return 4
+    start = time.monotonic()
+    with laboratory.Lab() as lab:
+        demo = Demo(lab)
+        play(demo)
+    say(f"All of it has been removed again ({time.monotonic() - start:.0f} s). "
+        + ("Every line was as it must be." if not demo.wrong else
+           f"{demo.wrong} things were NOT as they must be (see above)."))
+    return 1 if demo.wrong else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted; everything has been removed again", file=sys.stderr)
+        sys.exit(130)
+    except laboratory.Failed as failure:
+        print(f"demo: {failure}", file=sys.stderr)
+        sys.exit(1)
