@@ -201,46 +201,51 @@ static inline __u64 extension_len(__u64 type, const struct extension *ext)
 }
 
 /*
- * From the first extension header, at place, to the header behind the last.
+ * From the extension header at place to the header behind it.
  *
  * end is where the data ends, packet_end where the packet ends by its own length field. Once a
- * fragment header says that this is a first fragment, the packet's own end counts: it is that many
- * bytes that Linux reassembles, and a trailer behind them, read as headers, could say anything.
- * Elsewhere Linux believes the length field less (0 with a hop-by-hop header is a jumbogram), and
- * what it cuts off it does not deliver.
+ * fragment header has said that this is a first fragment, the packet's own end counts: it is that
+ * many bytes that Linux reassembles, and a trailer behind them, read as headers, could say
+ * anything. Elsewhere Linux believes the length field less (0 with a hop-by-hop header is a
+ * jumbogram), and what it cuts off it does not deliver.
  */
-STEP __u64 parse_chain(PKT *pkt, __u64 chain, __u64 place, __u64 end, __u64 packet_end)
+STEP __u64 parse_extension(PKT *pkt, __u64 place, __u64 end, __u64 packet_end)
 {
     __u64 first = place & PLACE_FIRST;
     __u64 type = PLACE_TYPE(place);
     __u64 off = PLACE_OFF(place);
+    struct extension ext;
 
-    for (int headers = 0; headers < CHAIN_MAX; headers++) {
-        struct extension ext;
-
-        if (!chain_goes_on(chain, type))
-            return PLACE(off, type) | first;
-        if (off + EXTENSION_MIN > end || !pkt_load(pkt, off, &ext, sizeof(ext)))
-            goto cut;
-        if (type == PROTO_FRAGMENT) {
-            if (be16(ext.fragment) & FRAGMENT6_OFF)
-                return PLACE_NONE(later_fragment);
-            if (be16(ext.fragment) & FRAGMENT6_MORE) {
-                first = PLACE_FIRST;
-                if (end > packet_end)
-                    end = packet_end;
-            }
+    if (first && end > packet_end)
+        end = packet_end;
+    if (off + EXTENSION_MIN > end || !pkt_load(pkt, off, &ext, sizeof(ext)))
+        goto cut;
+    if (type == PROTO_FRAGMENT) {
+        if (be16(ext.fragment) & FRAGMENT6_OFF)
+            return PLACE_NONE(later_fragment);
+        if (be16(ext.fragment) & FRAGMENT6_MORE) {
+            first = PLACE_FIRST;
+            if (end > packet_end)
+                end = packet_end;
         }
-        off += extension_len(type, &ext);
-        if (off > end)
-            goto cut;
-        type = ext.next;
     }
-    if (chain_goes_on(chain, type))
-        return PLACE_NONE(chain_long);
-    return PLACE(off, type) | first;
+    off += extension_len(type, &ext);
+    if (off > end)
+        goto cut;
+    return PLACE(off, ext.next) | first;
 cut:
     return first ? PLACE_NONE(first_fragment) : PLACE_NONE(chain_cut);
+}
+
+/* From the first extension header, at place, to the header behind the last. */
+STEP __u64 parse_chain(PKT *pkt, __u64 chain, __u64 place, __u64 end, __u64 packet_end)
+{
+    for (int headers = 0; headers < CHAIN_MAX; headers++) {
+        place = parse_extension(pkt, place, end, packet_end);
+        if (!PLACE_OFF(place) || !chain_goes_on(chain, PLACE_TYPE(place)))
+            return place;
+    }
+    return PLACE_NONE(chain_long);
 }
 
 /* RFC 791, 3.1 */

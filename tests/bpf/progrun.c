@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Runs the XDP program on packets given by hand, without any interface, and tells what came out
+ * and which counters moved. For tests: commands on stdin, one line of answer each on stdout.
+ *
+ * It must know nothing of packets, and uses nothing of user/: its maps are its own, fresh, never
+ * pinned, so that the program is tested and not the code that fills its maps.
+ *
+ *   progrun [frags] [stats]      frags: multi-buffer, as the loader does from 5.18 on; stats: what
+ *                                the verifier says of the program, on stderr
+ *
+ *   mode N                       the mode word
+ *   abi N                        who filled the settings; 1 from the start
+ *   port P SLOT|off              guard a port
+ *   allow ADDRESS/LEN            into the trie, as it is
+ *   clear                        empty both tries
+ *   entry ADDRESS/LEN            seen=NS connections=N
+ *   run HEX                      PASS|DROP, then each reason cell that moved as
+ *                                REASON/VERDICT/FAMILY=PACKETS/BYTES and each port cell as
+ *                                port SLOT/VERDICT/FAMILY=PACKETS/BYTES/ATTEMPTS
+ *   total                        sum of packets over all reason cells
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf.h>
+
+#include "smtpgate_abi.h"
+#include "smtpgate.skel.h"
+
+#ifndef BPF_F_XDP_HAS_FRAGS
+#define BPF_F_XDP_HAS_FRAGS (1U << 5)
+#endif
+
+#define FRAME_MAX (1 << 17)
+
+static const char *const reason_names[] = {
+#define X(name, class, text) #name,
+    SG_REASONS(X)
+#undef X
+};
+static const char *const verdict_names[SG_VERDICT_COUNT] = {"pass", "drop", "would_drop"};
+static const char *const family_names[SG_FAMILY_COUNT] = {"none", "ip4", "ip6"};
+
+static struct smtpgate_bpf *skel;
+static struct sg_config *settings;
+static struct sg_counters *per_cpu;
+static int cpus;
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "progrun: %s: %s\n", what, strerror(errno));
+    exit(2);
+}
+
+static int quiet(enum libbpf_print_level level, const char *format, va_list args)
+{
+    return level == LIBBPF_WARN ? vfprintf(stderr, format, args) : 0;
+}
+
+static void load(bool frags, bool stats)
+{
+    static char log[1 << 16];
+    LIBBPF_OPTS(bpf_object_open_opts, opts);
+    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+
+    if (stats) {
+        opts.kernel_log_buf = log;
+        opts.kernel_log_size = sizeof(log);
+        opts.kernel_log_level = 4;
+    }
+    setrlimit(RLIMIT_MEMLOCK, &unlimited); /* for kernels before 5.11; else not needed */
+    libbpf_set_print(quiet);
+    skel = smtpgate_bpf__open_opts(&opts);
+    if (!skel)
+        fail("open");
+    if (frags) {
+        skel->rodata->sg_frags = true;
+        if (bpf_program__set_flags(skel->progs.smtpgate, BPF_F_XDP_HAS_FRAGS))
+            fail("flags");
+    }
+    if (smtpgate_bpf__load(skel))
+        fail("load");
+    if (stats)
+        fprintf(stderr, "%s", log);
+    settings = mmap(NULL, sizeof(*settings), PROT_READ | PROT_WRITE, MAP_SHARED,
+                    bpf_map__fd(skel->maps.config), 0);
+    if (settings == MAP_FAILED)
+        fail("mmap of config");
+    cpus = libbpf_num_possible_cpus();
+    if (cpus < 1)
+        fail("number of CPUs");
+    per_cpu = calloc((size_t)cpus, sizeof(*per_cpu));
+    if (!per_cpu)
+        fail("memory");
+    settings->abi = SG_ABI;
+}
+
+/* All cells are __u64, so the sum over the CPUs needs no names. */
+static void read_counters(struct sg_counters *sum)
+{
+    const __u32 zero = 0;
+
+    memset(sum, 0, sizeof(*sum));
+    if (bpf_map_lookup_elem(bpf_map__fd(skel->maps.count), &zero, per_cpu))
+        fail("read of count");
+    for (int cpu = 0; cpu < cpus; cpu++)
+        for (size_t i = 0; i < sizeof(*sum) / sizeof(__u64); i++)
+            ((__u64 *)sum)[i] += ((const __u64 *)&per_cpu[cpu])[i];
+}
+
+static void print_port_cells(const struct sg_counters *old, const struct sg_counters *now)
+{
+    for (int slot = 0; slot < SG_PORT_SLOTS; slot++)
+        for (int verdict = 0; verdict < SG_VERDICT_COUNT; verdict++)
+            for (int family = 0; family < SG_FAMILY_COUNT; family++) {
+                const struct sg_port_cell *a = &old->port[slot][verdict][family];
+                const struct sg_port_cell *b = &now->port[slot][verdict][family];
+
+                if (memcmp(a, b, sizeof(*a)))
+                    printf(" port %d/%s/%s=%llu/%llu/%llu", slot, verdict_names[verdict],
+                           family_names[family], b->packets - a->packets, b->bytes - a->bytes,
+                           b->attempts - a->attempts);
+            }
+}
+
+static void print_reason_cells(const struct sg_counters *old, const struct sg_counters *now)
+{
+    for (int reason = 0; reason < SG_REASON_SLOTS; reason++)
+        for (int verdict = 0; verdict < SG_VERDICT_COUNT; verdict++)
+            for (int family = 0; family < SG_FAMILY_COUNT; family++) {
+                const struct sg_cell *a = &old->reason[reason][verdict][family];
+                const struct sg_cell *b = &now->reason[reason][verdict][family];
+
+                if (memcmp(a, b, sizeof(*a)))
+                    printf(" %s/%s/%s=%llu/%llu",
+                           reason < SG_REASON_COUNT ? reason_names[reason] : "?",
+                           verdict_names[verdict], family_names[family], b->packets - a->packets,
+                           b->bytes - a->bytes);
+            }
+}
+
+static size_t from_hex(const char *hex, __u8 *out)
+{
+    size_t len = 0;
+    unsigned int byte;
+
+    while (len < FRAME_MAX && sscanf(hex + 2 * len, "%2x", &byte) == 1)
+        out[len++] = (__u8)byte;
+    return len;
+}
+
+static void cmd_run(const char *hex)
+{
+    static struct sg_counters old, now;
+    static __u8 frame[FRAME_MAX];
+    LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .repeat = 1);
+    int error;
+
+    opts.data_size_in = (__u32)from_hex(hex, frame);
+    read_counters(&old);
+    error = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.smtpgate), &opts);
+    if (error) {
+        printf("error %s\n", strerror(-error));
+        return;
+    }
+    read_counters(&now);
+    if (opts.retval == XDP_PASS || opts.retval == XDP_DROP)
+        printf("%s", opts.retval == XDP_PASS ? "PASS" : "DROP");
+    else
+        printf("RETVAL %u", opts.retval);
+    print_reason_cells(&old, &now);
+    print_port_cells(&old, &now);
+    printf("\n");
+}
+
+static void cmd_total(void)
+{
+    static struct sg_counters now;
+    __u64 packets = 0;
+
+    read_counters(&now);
+    for (int reason = 0; reason < SG_REASON_SLOTS; reason++)
+        for (int verdict = 0; verdict < SG_VERDICT_COUNT; verdict++)
+            for (int family = 0; family < SG_FAMILY_COUNT; family++)
+                packets += now.reason[reason][verdict][family].packets;
+    printf("%llu\n", packets);
+}
+
+/* Either trie's key, and the map's descriptor; -1 for what is no ADDRESS/LEN. */
+static int parse_prefix(char *text, struct sg_key6 *key)
+{
+    char *slash = strchr(text, '/');
+
+    if (!slash)
+        return -1;
+    *slash = '\0';
+    memset(key, 0, sizeof(*key));
+    key->prefixlen = (__u32)strtoul(slash + 1, NULL, 10);
+    if (inet_pton(AF_INET, text, key->addr) == 1)
+        return bpf_map__fd(skel->maps.allow4);
+    if (inet_pton(AF_INET6, text, key->addr) == 1)
+        return bpf_map__fd(skel->maps.allow6);
+    return -1;
+}
+
+static void cmd_allow(char *text)
+{
+    const struct sg_allow value = {0};
+    struct sg_key6 key;
+    int map = parse_prefix(text, &key);
+
+    if (map < 0 || bpf_map_update_elem(map, &key, &value, BPF_ANY))
+        printf("error %s\n", map < 0 ? "no prefix" : strerror(errno));
+    else
+        printf("ok\n");
+}
+
+static void cmd_entry(char *text)
+{
+    struct sg_allow value;
+    struct sg_key6 key;
+    int map = parse_prefix(text, &key);
+
+    if (map < 0 || bpf_map_lookup_elem(map, &key, &value))
+        printf("error %s\n", map < 0 ? "no prefix" : strerror(errno));
+    else
+        printf("seen=%llu connections=%llu\n", value.last_seen, value.connections);
+}
+
+static void cmd_clear(void)
+{
+    const int maps[] = {bpf_map__fd(skel->maps.allow4), bpf_map__fd(skel->maps.allow6)};
+    struct sg_key6 key;
+
+    for (size_t i = 0; i < sizeof(maps) / sizeof(*maps); i++)
+        while (!bpf_map_get_next_key(maps[i], NULL, &key))
+            if (bpf_map_delete_elem(maps[i], &key))
+                fail("clear");
+    printf("ok\n");
+}
+
+static void cmd_port(const char *text)
+{
+    char slot[8];
+    unsigned int port;
+
+    if (sscanf(text, "%u %7s", &port, slot) != 2 || port > 65535) {
+        printf("error no port\n");
+        return;
+    }
+    settings->ports[port] = (__u8)(strcmp(slot, "off") ? atoi(slot) + 1 : 0);
+    printf("ok\n");
+}
+
+static void command(char *line)
+{
+    char *rest = line + strcspn(line, " ");
+
+    if (*rest)
+        *rest++ = '\0';
+    if (!strcmp(line, "run")) {
+        cmd_run(rest);
+    } else if (!strcmp(line, "mode")) {
+        settings->mode = strtoull(rest, NULL, 0);
+        printf("ok\n");
+    } else if (!strcmp(line, "abi")) {
+        settings->abi = strtoull(rest, NULL, 0);
+        printf("ok\n");
+    } else if (!strcmp(line, "port")) {
+        cmd_port(rest);
+    } else if (!strcmp(line, "allow")) {
+        cmd_allow(rest);
+    } else if (!strcmp(line, "entry")) {
+        cmd_entry(rest);
+    } else if (!strcmp(line, "clear")) {
+        cmd_clear();
+    } else if (!strcmp(line, "total")) {
+        cmd_total();
+    } else {
+        printf("error no such command\n");
+    }
+    fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    bool frags = false, stats = false;
+    char *line = NULL;
+    size_t size = 0;
+
+    for (int i = 1; i < argc; i++) {
+        frags |= !strcmp(argv[i], "frags");
+        stats |= !strcmp(argv[i], "stats");
+    }
+    load(frags, stats);
+    while (getline(&line, &size, stdin) > 0) {
+        line[strcspn(line, "\n")] = '\0';
+        command(line);
+    }
+    free(line);
+    free(per_cpu);
+    smtpgate_bpf__destroy(skel);
+    return 0;
+}
