@@ -36,11 +36,11 @@ BPF_DEPS := $(wildcard bpf/*.h vmlinux/*.h) include/smtpgate_abi.h
 all: $(BUILD)/smtpgate
 
 $(BUILD)/smtpgate: $(USER_OBJ)
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	@echo "  CC $@"; $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(BUILD)/user/%.o: user/%.c Makefile | $(BUILD)/smtpgate.skel.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	@echo "  CC $@"; $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 $(BUILD)/user/gate.o: $(BUILD)/smtpgate.skel.h
 

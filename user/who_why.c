@@ -747,7 +747,7 @@ static bool explain_parts(const struct refusal *r)
     const char *dash = strchr(r->text, '-');
 
     /* "/-8" is a wrong length, not a range. */
-    if (dash && dash - 1 != slash)
+    if (dash && !(slash && dash == slash + 1))
         return explain_range(r, dash);
     if (slash)
         return explain_segment(r, slash);

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See change.h. */
+#include "change.h"
+
+#include <string.h>
+
+#include "lock.h"
+#include "sync.h"
+
+static int fail_other_store(struct err *e)
+{
+    err_set(e, 0, EXIT_REFUSED,
+            "the gate in the kernel was made from another store than this one;"
+            " nothing changed, the gate stays as it is");
+    err_hint(e, "put the right store back, then: smtpgate sync; or to make the kernel equal to this"
+                " store: smtpgate sync -y");
+    return -ESTALE;
+}
+
+static int fail_no_store(const char *state, struct err *e)
+{
+    err_set(e, 0, EXIT_REFUSED,
+            "the store in %s is missing, but the kernel holds a gate made from"
+            " one; nothing changed, the gate stays as it is",
+            state);
+    err_hint(e, "put back a copy from a backup, then: smtpgate sync; or to start anew with an empty"
+                " list, which opens the gate: smtpgate sync -y");
+    return -ESTALE;
+}
+
+static int any_wanted(const struct store_iface *iface, void *arg)
+{
+    if (iface->wanted)
+        *(bool *)arg = true;
+    return 0;
+}
+
+static int open_both(const struct change_options *options, struct change *change, struct err *e)
+{
+    enum store_access access = options->dry_run ? STORE_DRY : STORE_WRITE;
+    int r = gate_open(options->bpffs, !options->dry_run, &change->gate, e);
+
+    if (r < 0)
+        return r;
+    if (gate_is_whole(change->gate) && !options->adopt && !options->no_heal &&
+        !store_exists(options->state))
+        return fail_no_store(options->state, e);
+    r = store_open(options->state, access, &change->store, e);
+    if (r == 0)
+        r = store_begin(change->store, e);
+    if (r == 0)
+        r = store_read_settings(change->store, &change->before, e);
+    return r;
+}
+
+/* Brings the kernel to the store's last revision before anything new is put on top. */
+static int heal(const struct change_options *options, struct change *change, struct err *e)
+{
+    struct gate_state state = {0};
+    bool whole = gate_is_whole(change->gate), wanted = false;
+    uint64_t fixed;
+    int r;
+
+    if (whole)
+        gate_read_state(change->gate, &state);
+    if (whole && state.store_id != change->before.id && !options->adopt)
+        return fail_other_store(e);
+    r = store_each_iface(change->store, any_wanted, &wanted, e);
+    if (r < 0)
+        return r;
+    if (!whole && !wanted && !options->need_gate) {
+        gate_close(TAKE_PTR(change->gate));
+        return 0;
+    }
+    if (change->dry_run ||
+        (whole && state.applied == change->before.revision && state.store_id == change->before.id))
+        return 0;
+    r = gate_make_maps(change->gate, e);
+    if (r == 0)
+        r = sync_list(change->store, change->gate, &fixed, e);
+    /* The maps are new: the programs on the interfaces do not use them yet. */
+    if (r == 0 && !whole && !options->need_gate)
+        r = sync_all_ifaces(change->store, change->gate, NULL, NULL, e);
+    change->healed = r == 0 && whole;
+    return r;
+}
+
+int change_begin(const struct change_options *options, struct change *ret_change, struct err *e)
+{
+    struct change change = {.lock = -1, .dry_run = options->dry_run};
+    int r = 0;
+
+    if (!change.dry_run)
+        r = lock_take(options->state, &change.lock, e);
+    if (r == 0)
+        r = open_both(options, &change, e);
+    if (r == 0 && !options->no_heal)
+        r = heal(options, &change, e);
+    if (r < 0) {
+        change_end(&change);
+        return r;
+    }
+    *ret_change = change;
+    return 0;
+}
+
+/* ---- committing ---- */
+
+static void take_back(struct change *change, const struct delta *added)
+{
+    struct err ignored;
+    size_t i;
+    int r = 0;
+
+    for (i = 0; i < added->count; i++)
+        r |= gate_delete_prefix(change->gate, &added->items[i].prefix, &ignored);
+    if (r == 0)
+        gate_set_applied(change->gate, change->before.revision);
+}
+
+/* Fills @added with what was not there before, to be taken back if anything fails. */
+static int add_prefixes(struct change *change, const struct delta *delta, struct delta *added,
+                        struct err *e)
+{
+    size_t i;
+    int r;
+
+    for (i = 0; i < delta->count; i++) {
+        bool is_new;
+
+        if (delta->items[i].step < 0)
+            continue;
+        r = gate_add_prefix(change->gate, &delta->items[i].prefix, &is_new, e);
+        if (r < 0)
+            return r;
+        if (is_new && delta_push(added, &delta->items[i].prefix, +1) < 0) {
+            gate_delete_prefix(change->gate, &delta->items[i].prefix, e);
+            return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory; nothing changed");
+        }
+    }
+    return 0;
+}
+
+static int finish_kernel(struct change *change, const struct delta *delta,
+                         const struct store_settings *after, struct err *e)
+{
+    uint8_t slots[65536];
+    size_t i;
+    int r = 0;
+
+    sync_port_slots(after, slots);
+    gate_set_ports(change->gate, slots);
+    gate_set_mode(change->gate, after->mode);
+    for (i = 0; r == 0 && i < delta->count; i++)
+        if (delta->items[i].step < 0)
+            r = gate_delete_prefix(change->gate, &delta->items[i].prefix, e);
+    if (r < 0) {
+        err_set(e, r, EXIT_REFUSED, "the change is stored, but the kernel refused part of it (%s)",
+                strerror(-r));
+        err_hint(e, "smtpgate sync");
+        return r;
+    }
+    gate_set_applied(change->gate, after->revision);
+    return 0;
+}
+
+static int commit_both(struct change *change, struct err *e)
+{
+    const struct delta *delta = store_delta(change->store);
+    _cleanup_delta_ struct delta added = {0};
+    struct store_settings after;
+    int r = store_read_settings(change->store, &after, e);
+
+    if (r < 0)
+        return r;
+    gate_set_applied(change->gate, 0);
+    r = add_prefixes(change, delta, &added, e);
+    if (r == 0)
+        r = store_commit(change->store, e);
+    if (r < 0) {
+        take_back(change, &added);
+        return r;
+    }
+    change->committed = true;
+    return finish_kernel(change, delta, &after, e);
+}
+
+int change_commit(struct change *change, struct err *e)
+{
+    int r;
+
+    if (change->dry_run) {
+        store_rollback(change->store);
+        return 0;
+    }
+    if (store_kernel_changed(change->store)) {
+        r = store_bump_revision(change->store, e);
+        if (r < 0)
+            return r;
+        if (change->gate)
+            return commit_both(change, e);
+    }
+    r = store_commit(change->store, e);
+    change->committed = r == 0;
+    return r;
+}
+
+void change_end(struct change *change)
+{
+    if (change->store && !change->committed)
+        store_rollback(change->store);
+    store_close(TAKE_PTR(change->store));
+    gate_close(TAKE_PTR(change->gate));
+    cleanup_close(&change->lock);
+    change->lock = -1;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The frame of every command that changes something: lock, open, heal what an earlier kill left,
+ * one transaction, kernel and store together or neither.
+ *
+ *     change_begin()            lock, store, transaction, gate; heals
+ *     store_...()               what the command wants
+ *     change_commit()           additions to the kernel -> commit -> the rest to the kernel
+ *     change_end()              takes back what was not committed
+ *
+ * Order in change_commit(): only adding to the tries can fail for want of memory or room, so it
+ * happens before the commit, while everything can still be taken back. All that closes something
+ * comes after it, with the store already saying so: a kill leaves the kernel with a revision that
+ * is not the store's (0), which status reports and the next change or sync mends.
+ */
+#ifndef SMTPGATE_CHANGE_H
+#define SMTPGATE_CHANGE_H
+
+#include "gate.h"
+#include "store.h"
+
+struct change {
+    int lock;
+    struct store *store;
+    struct gate *gate; /* NULL when there is nothing in the kernel to change, or -n */
+    struct store_settings before;
+    bool dry_run;
+    bool committed;
+    bool healed; /* an interrupted change was completed first */
+};
+
+struct change_options {
+    const char *state, *bpffs;
+    bool dry_run;
+    bool need_gate; /* make the kernel's maps if they are missing (attach, sync) */
+    bool no_heal;   /* leave the list in the kernel as it is, whatever it is (detach) */
+    bool adopt;     /* take over a kernel state made from another store (sync -y) */
+};
+
+/*
+ * On success end with change_end(). A gate in the kernel that was made from another store, or one
+ * without any store, is never changed (unless adopt): -ESTALE, EXIT_REFUSED.
+ */
+int change_begin(const struct change_options *options, struct change *ret_change, struct err *e);
+
+/* With dry_run: takes everything back and returns 0. */
+int change_commit(struct change *change, struct err *e);
+
+void change_end(struct change *change);
+#define _cleanup_change_ __attribute__((cleanup(change_end)))
+
+#endif

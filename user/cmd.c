@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The command table and what the commands share. See cmd.h. */
+#include "cmd.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OPT(name) (1U << OPT_##name)
+
+const struct cmd_option_row cmd_options[OPT_COUNT] = {
+    [OPT_ALL] = {"all", NULL, "every interface"},
+    [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
+    [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
+    [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
+};
+
+static const char who_details[] =
+    "WHO is an address (192.0.2.10), a segment (192.0.2.0/24) or a range\n"
+    "(192.0.2.10-192.0.2.40), the same in IPv6. Names are never resolved.\n";
+
+const struct cmd cmd_table[] = {
+    {"attach", "IFACE...", "put the gate on network interfaces, or replace it in place",
+     "  smtpgate attach eth0\n"
+     "  smtpgate attach eth0 eth1 --mode native\n",
+     "A second attach replaces the program without a gap. The interfaces are\n"
+     "remembered: smtpgate sync attaches them again after a boot.\n",
+     OPT(MODE), 1, 1024, cmd_attach},
+    {"detach", "IFACE...|--all", "take the gate off; the list stays stored",
+     "  smtpgate detach eth0\n"
+     "  smtpgate detach --all\n",
+     NULL, OPT(ALL), 0, 1024, cmd_detach},
+    {"add", "WHO...", "let sources in; the first entry turns the gate on",
+     "  smtpgate add 192.0.2.10 --remark 'web shop'\n"
+     "  smtpgate add 198.51.100.0/24 2001:db8:7::/48\n"
+     "  smtpgate add 192.0.2.10-192.0.2.40\n",
+     who_details, OPT(REMARK), 1, 100000, cmd_add},
+    {"edit", "WHO --remark TEXT", "change an entry's remark",
+     "  smtpgate edit 192.0.2.10 --remark 'web shop, new'\n"
+     "  smtpgate edit '#3' --remark ''\n",
+     "WHO is the entry as typed (any equal spelling) or #ID.\n", OPT(REMARK), 1, 1, cmd_edit},
+    {"delete", "WHO...", "remove entries; their sources are dropped at once",
+     "  smtpgate delete 192.0.2.10\n"
+     "  smtpgate delete '#3' '#4'\n",
+     "WHO is the entry as typed (any equal spelling) or #ID. Open connections\n"
+     "are cut too. Deleting the last entry turns the gate off, and asks first.\n",
+     0, 1, 100000, cmd_delete},
+    {"list", "[FILTER]", "the entries; FILTER is part of a remark, or an address",
+     "  smtpgate list\n"
+     "  smtpgate list shop\n"
+     "  smtpgate list 192.0.2.10      # the entries that cover it\n",
+     NULL, 0, 0, 1, cmd_list},
+    {"check", "ADDRESS...", "is it let in, and by which entry? Exit 1 if not",
+     "  smtpgate check 192.0.2.10\n",
+     "Asks the kernel when the gate is attached, and says so if kernel and store\n"
+     "disagree.\n",
+     0, 1, 100000, cmd_check},
+    {"disable", "", "clear the list and turn the gate off; asks first",
+     "  smtpgate disable\n"
+     "  smtpgate -y disable\n",
+     NULL, 0, 0, 0, cmd_disable},
+    {"status", "[--check]", "mode, list, interfaces and health (also: no command)",
+     "  smtpgate status\n"
+     "  smtpgate -q status --check    # exit 1 when something is wrong\n",
+     NULL, OPT(CHECK), 0, 0, cmd_status},
+    {"stats", "", "packets by reason and verdict",
+     "  smtpgate stats\n"
+     "  smtpgate -j stats\n",
+     NULL, 0, 0, 0, cmd_stats},
+    {"set", "[NAME VALUE]", "ports LIST, limit N|none; without arguments shows them",
+     "  smtpgate set\n"
+     "  smtpgate set ports 465,587\n"
+     "  smtpgate set limit 100\n"
+     "  smtpgate set limit none\n",
+     "ports  the guarded TCP ports (default 25,465,587)\n"
+     "limit  how many entries the list takes (default 10)\n",
+     0, 0, 2, cmd_set},
+    {"sync", "", "make the kernel equal to the store: boot, upgrade, repair", "  smtpgate sync\n",
+     "-y also takes over a gate that was made from another store.\n", 0, 0, 0, cmd_sync},
+    {"help", "[COMMAND]", "this text, or a command's", "  smtpgate help add\n", NULL, 0, 0, 1,
+     cmd_help},
+    {0},
+};
+
+/* Edits from @a to @b, Levenshtein's; both short. */
+static unsigned int distance(const char *a, const char *b)
+{
+    unsigned int row[32], i, j, n = (unsigned int)strlen(b);
+
+    if (n >= 32)
+        return UINT_MAX;
+    for (j = 0; j <= n; j++)
+        row[j] = j;
+    for (i = 1; a[i - 1]; i++) {
+        unsigned int diagonal = row[0];
+
+        row[0] = i;
+        for (j = 1; j <= n; j++) {
+            unsigned int best = diagonal + (a[i - 1] != b[j - 1]);
+
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            diagonal = row[j];
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+/* What people type who know other tools. */
+static const char *synonym(const char *name)
+{
+    static const char *const pairs[][2] = {
+        {"allow", "add"},     {"permit", "add"},    {"remove", "delete"}, {"rm", "delete"},
+        {"del", "delete"},    {"ls", "list"},       {"show", "list"},     {"clear", "disable"},
+        {"flush", "disable"}, {"off", "disable"},   {"test", "check"},    {"get", "check"},
+        {"start", "attach"},  {"enable", "attach"}, {"stop", "detach"},   {"reload", "sync"},
+        {"restore", "sync"},
+    };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(pairs); i++)
+        if (!strcmp(pairs[i][0], name))
+            return pairs[i][1];
+    return NULL;
+}
+
+const struct cmd *cmd_find(const char *name, struct err *e)
+{
+    const char *nearest = synonym(name);
+    unsigned int least = 3;
+    const struct cmd *cmd;
+    char shown[64];
+
+    for (cmd = cmd_table; cmd->name; cmd++) {
+        unsigned int d = strlen(name) < 32 ? distance(name, cmd->name) : UINT_MAX;
+
+        if (d == 0)
+            return cmd;
+        if (!synonym(name) && d < least) {
+            least = d;
+            nearest = cmd->name;
+        }
+    }
+    err_set(e, 0, EXIT_USAGE, "there is no command \"%s\"",
+            text_escape(name, shown, sizeof(shown)));
+    if (nearest)
+        err_hint(e, "did you mean: smtpgate %s", nearest);
+    else
+        err_hint(e, "smtpgate help lists the commands");
+    return NULL;
+}
+
+int cmd_begin(const struct cmd_context *ctx, struct change *ret_change, struct err *e)
+{
+    const struct change_options options = {
+        .state = ctx->state,
+        .bpffs = ctx->bpffs,
+        .dry_run = ctx->dry_run,
+    };
+    int r = change_begin(&options, ret_change, e);
+
+    if (r == 0 && ret_change->healed)
+        out_note(&ctx->out, "an earlier command was interrupted; its change was completed first\n");
+    return r;
+}
+
+int cmd_confirm(const struct cmd_context *ctx, const char *what, struct err *e)
+{
+    char question[512];
+    int answer;
+
+    if (ctx->yes || ctx->dry_run)
+        return 0;
+    snprintf(question, sizeof(question), "%s Go on?", what);
+    answer = out_ask(question);
+    if (answer == 1)
+        return 0;
+    if (answer == 0)
+        return err_set(e, -ECANCELED, EXIT_CONFIRM, "not confirmed; nothing changed");
+    err_set(e, 0, EXIT_CONFIRM, "%s This wants a confirmation; nothing changed", what);
+    err_hint(e, "repeat it with -y");
+    return -ECANCELED;
+}
+
+const char *cmd_ports(const struct store_settings *settings, char buf[CMD_PORTS_MAX])
+{
+    size_t used = 0;
+    unsigned int i;
+
+    buf[0] = '\0';
+    for (i = 0; i < settings->n_ports; i++)
+        if (settings->ports[i].guarded)
+            used += (size_t)snprintf(buf + used, CMD_PORTS_MAX - used, "%s%u", used ? ", " : "",
+                                     settings->ports[i].port);
+    return buf;
+}
+
+const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX])
+{
+    char who[WHO_TEXT_MAX];
+    bool remark = entry->remark[0];
+
+    snprintf(buf, CMD_ENTRY_MAX, "#%lld %s%s%s%s", (long long)entry->id,
+             who_print(&entry->who, who), remark ? " (" : "", entry->remark, remark ? ")" : "");
+    return buf;
+}
+
+int cmd_open_store(const struct cmd_context *ctx, struct store **ret_store, struct err *e)
+{
+    int r = store_open(ctx->state, STORE_READ, ret_store, e);
+
+    return r == -ENOENT ? store_open(ctx->state, STORE_DRY, ret_store, e) : r;
+}
+
+const char *cmd_mode_name(enum sg_mode mode)
+{
+    switch (mode) {
+    case SG_MODE_OFF:
+        return "off";
+    case SG_MODE_OBSERVE:
+        return "observe";
+    case SG_MODE_PAUSED:
+        return "paused";
+    case SG_MODE_ENFORCE:
+    default:
+        return "enforce";
+    }
+}

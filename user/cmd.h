@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Commands: one row of a table each; main dispatches by it, help prints it, the man page is checked
+ * against it.
+ */
+#ifndef SMTPGATE_CMD_H
+#define SMTPGATE_CMD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "change.h"
+#include "err.h"
+#include "out.h"
+
+/* Options that belong to a command. */
+enum cmd_option {
+    OPT_ALL,
+    OPT_CHECK,
+    OPT_MODE,
+    OPT_REMARK,
+    OPT_COUNT,
+};
+
+struct cmd_option_row {
+    const char *name;
+    const char *value; /* placeholder; NULL takes none */
+    const char *help;
+};
+
+extern const struct cmd_option_row cmd_options[OPT_COUNT];
+
+/* What main parsed. Strings belong to argv or the environment. */
+struct cmd_context {
+    const char *state;
+    const char *bpffs;
+    bool dry_run;
+    bool yes;
+    struct out out;
+    const char *options[OPT_COUNT]; /* NULL not given; "" given and takes no value */
+    char **args;
+    size_t n_args;
+};
+
+struct cmd {
+    const char *name;
+    const char *args;
+    const char *summary;
+    const char *examples; /* lines, indented by two */
+    const char *details;  /* lines; may be NULL */
+    unsigned int options; /* bits 1 << OPT_... */
+    size_t min_args, max_args;
+    /* 0, or -errno with the error set, or an exit_code above 0 when that is the answer. */
+    int (*run)(const struct cmd_context *ctx, struct err *e);
+};
+
+/* Ends with a row whose name is NULL. */
+extern const struct cmd cmd_table[];
+
+/* NULL when there is no such command; @e says so and suggests the nearest. */
+const struct cmd *cmd_find(const char *name, struct err *e);
+
+int cmd_add(const struct cmd_context *ctx, struct err *e);
+int cmd_attach(const struct cmd_context *ctx, struct err *e);
+int cmd_check(const struct cmd_context *ctx, struct err *e);
+int cmd_delete(const struct cmd_context *ctx, struct err *e);
+int cmd_detach(const struct cmd_context *ctx, struct err *e);
+int cmd_disable(const struct cmd_context *ctx, struct err *e);
+int cmd_edit(const struct cmd_context *ctx, struct err *e);
+int cmd_help(const struct cmd_context *ctx, struct err *e);
+int cmd_list(const struct cmd_context *ctx, struct err *e);
+int cmd_set(const struct cmd_context *ctx, struct err *e);
+int cmd_stats(const struct cmd_context *ctx, struct err *e);
+int cmd_status(const struct cmd_context *ctx, struct err *e);
+int cmd_sync(const struct cmd_context *ctx, struct err *e);
+
+/* ---- what several commands share ---- */
+
+/* The frame for a command that changes the list or the settings. */
+int cmd_begin(const struct cmd_context *ctx, struct change *ret_change, struct err *e);
+
+/*
+ * True to go on: -y, -n, or yes on the terminal. Else @e is set, EXIT_CONFIRM.
+ * @what is the sentence that says what will happen.
+ */
+int cmd_confirm(const struct cmd_context *ctx, const char *what, struct err *e);
+
+/* "25, 465, 587" of the guarded ports. Returns @buf. */
+#define CMD_PORTS_MAX 128
+const char *cmd_ports(const struct store_settings *settings, char buf[CMD_PORTS_MAX]);
+
+/* "#3 192.0.2.0/24 (office)". Returns @buf. */
+#define CMD_ENTRY_MAX 512
+const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX]);
+
+/* For reading commands: the store, or an empty one where there is none. */
+int cmd_open_store(const struct cmd_context *ctx, struct store **ret_store, struct err *e);
+
+const char *cmd_mode_name(enum sg_mode mode);
+
+#endif

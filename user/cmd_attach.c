@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* attach, detach, sync: the gate on its interfaces. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "iface.h"
+#include "sync.h"
+
+static const char *xdp_name(enum gate_xdp xdp)
+{
+    return xdp == GATE_XDP_NATIVE ? "native" : xdp == GATE_XDP_GENERIC ? "generic" : "none";
+}
+
+static void say_attached(const struct cmd_context *ctx, const struct sync_result *result)
+{
+    const struct gate_attached *attached = &result->attached;
+
+    out_done(&ctx->out, "%s: %s, %s mode\n", result->name,
+             attached->replaced ? "replaced in place" : "attached", xdp_name(attached->xdp));
+    if (attached->native_error)
+        out_note(&ctx->out,
+                 "%s: no native mode (%s), so generic, which is slower and has the same verdicts\n",
+                 result->name,
+                 attached->native_error == EOPNOTSUPP ? "the driver has none"
+                                                      : strerror(attached->native_error));
+}
+
+static json_t *attached_json(const struct sync_result *result)
+{
+    return json_pack("{s:s, s:b, s:s, s:b}", "name", result->name, "attached", true, "xdp_mode",
+                     xdp_name(result->attached.xdp), "replaced", result->attached.replaced);
+}
+
+static bool guards(const struct store_settings *settings, uint16_t port)
+{
+    unsigned int i;
+
+    for (i = 0; i < settings->n_ports; i++)
+        if (settings->ports[i].port == port && settings->ports[i].guarded)
+            return true;
+    return false;
+}
+
+/* A host that also receives mail: other mail servers come to port 25 too. */
+static void say_mx(const struct cmd_context *ctx, const struct store_settings *settings)
+{
+    if (!guards(settings, 25) || !iface_port_is_open(25))
+        return;
+    out_note(&ctx->out,
+             "a server listens on port 25 here. If this host also receives mail for a domain (MX),"
+             " guarding 25 keeps out every mail server that is not listed. To guard only the ports"
+             " that customers send through:\n  smtpgate set ports 465,587\n");
+}
+
+static void say_state(const struct cmd_context *ctx, const struct store_settings *settings)
+{
+    char ports[CMD_PORTS_MAX];
+
+    if (settings->mode == SG_MODE_OFF)
+        out_note(&ctx->out,
+                 "the list is empty, so the gate is off and lets everyone in; the first entry turns"
+                 " it on for ports %s: smtpgate add WHO\n",
+                 cmd_ports(settings, ports));
+}
+
+static int parse_mode(const struct cmd_context *ctx, enum store_iface_mode *ret_mode, struct err *e)
+{
+    static const char *const names[] = {
+        [STORE_IFACE_AUTO] = "auto",
+        [STORE_IFACE_NATIVE] = "native",
+        [STORE_IFACE_GENERIC] = "generic",
+    };
+    const char *text = ctx->options[OPT_MODE];
+    char shown[64];
+    size_t i;
+
+    *ret_mode = STORE_IFACE_AUTO;
+    if (!text)
+        return 0;
+    for (i = 0; i < ARRAY_SIZE(names); i++)
+        if (!strcmp(text, names[i])) {
+            *ret_mode = (enum store_iface_mode)i;
+            return 0;
+        }
+    err_set(e, 0, EXIT_USAGE, "\"%s\" is no mode", text_escape(text, shown, sizeof(shown)));
+    err_hint(e, "--mode auto, --mode native or --mode generic");
+    return -EINVAL;
+}
+
+/* ---- attach ---- */
+
+/* All or nothing: what this command attached anew is taken off again. */
+static int attach_all(const struct cmd_context *ctx, struct change *change,
+                      enum store_iface_mode mode, struct sync_result *results, struct err *e)
+{
+    struct err ignored;
+    size_t i, done;
+    int r = 0;
+
+    for (done = 0; done < ctx->n_args; done++) {
+        r = sync_attach(change->store, change->gate, ctx->args[done], mode, &results[done], e);
+        if (r < 0)
+            break;
+    }
+    if (r == 0)
+        r = change_commit(change, e);
+    for (i = 0; r < 0 && i < done; i++)
+        if (!results[i].attached.replaced)
+            gate_detach(change->gate, results[i].id, &ignored);
+    return r;
+}
+
+static int check_names(const struct cmd_context *ctx, struct err *e)
+{
+    uint32_t ifindex;
+    size_t i;
+    int r = 0;
+
+    for (i = 0; r == 0 && i < ctx->n_args; i++)
+        r = iface_check(ctx->args[i], &ifindex, e);
+    return r;
+}
+
+static int say_would_attach(const struct cmd_context *ctx)
+{
+    json_t *names = json_array();
+    size_t i;
+
+    for (i = 0; i < ctx->n_args; i++) {
+        out_done(&ctx->out, "%s: would be attached\n", ctx->args[i]);
+        json_array_append_new(names,
+                              json_pack("{s:s, s:b}", "name", ctx->args[i], "attached", false));
+    }
+    out_json(&ctx->out,
+             json_pack("{s:b, s:b, s:o}", "changed", true, "dry_run", true, "interfaces", names));
+    return 0;
+}
+
+int cmd_attach(const struct cmd_context *ctx, struct err *e)
+{
+    const struct change_options options = {
+        .state = ctx->state,
+        .bpffs = ctx->bpffs,
+        .need_gate = true,
+    };
+    _cleanup_free_ struct sync_result *results = calloc(ctx->n_args, sizeof(*results));
+    _cleanup_change_ struct change change = {.lock = -1};
+    enum store_iface_mode mode;
+    json_t *names;
+    size_t i;
+    int r;
+
+    if (!results)
+        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
+    r = parse_mode(ctx, &mode, e);
+    if (r == 0)
+        r = check_names(ctx, e);
+    if (r == 0 && ctx->dry_run)
+        return say_would_attach(ctx);
+    if (r == 0)
+        r = change_begin(&options, &change, e);
+    if (r == 0)
+        r = attach_all(ctx, &change, mode, results, e);
+    if (r < 0)
+        return r;
+    names = json_array();
+    for (i = 0; i < ctx->n_args; i++) {
+        say_attached(ctx, &results[i]);
+        json_array_append_new(names, attached_json(&results[i]));
+    }
+    say_mx(ctx, &change.before);
+    say_state(ctx, &change.before);
+    out_json(&ctx->out, json_pack("{s:b, s:o}", "changed", true, "interfaces", names));
+    return 0;
+}
+
+/* ---- detach ---- */
+
+static bool is_named(const struct cmd_context *ctx, const struct sync_iface *iface)
+{
+    size_t i;
+
+    for (i = 0; i < ctx->n_args; i++)
+        if (!strcmp(ctx->args[i], iface->row.name) ||
+            (iface->link.state == GATE_LINK_HERE && !strcmp(ctx->args[i], iface->link.name)))
+            return true;
+    return ctx->options[OPT_ALL];
+}
+
+/* Every name must mean one; else nothing is taken off. */
+static int check_known(const struct cmd_context *ctx, const struct sync_ifaces *ifaces,
+                       struct err *e)
+{
+    struct cmd_context one = *ctx;
+    char shown[64];
+    size_t i, j;
+
+    one.n_args = 1;
+    for (i = 0; i < ctx->n_args; i++) {
+        one.args = ctx->args + i;
+        for (j = 0; j < ifaces->count; j++)
+            if (ifaces->items[j].row.wanted && is_named(&one, &ifaces->items[j]))
+                break;
+        if (j < ifaces->count)
+            continue;
+        err_set(e, 0, EXIT_NO, "the gate is not attached to %s; nothing changed",
+                text_escape(ctx->args[i], shown, sizeof(shown)));
+        err_hint(e, "smtpgate status shows the interfaces");
+        return -ENOENT;
+    }
+    return 0;
+}
+
+static const char *iface_name(const struct sync_iface *iface)
+{
+    return iface->link.state == GATE_LINK_HERE ? iface->link.name : iface->row.name;
+}
+
+/* The kernel first: killed in between, sync attaches again, which is the closed side. */
+static int detach_one(struct change *change, const struct sync_iface *iface, struct err *e)
+{
+    struct store_iface row = iface->row;
+    int r = gate_detach(change->gate, row.id, e);
+
+    row.wanted = false;
+    return r < 0 ? r : store_put_iface(change->store, &row, &row.id, e);
+}
+
+static int detach_all(const struct cmd_context *ctx, struct change *change,
+                      const struct sync_ifaces *ifaces, json_t *names, struct err *e)
+{
+    size_t i;
+    int r = check_known(ctx, ifaces, e);
+
+    for (i = 0; r == 0 && i < ifaces->count; i++) {
+        const struct sync_iface *iface = &ifaces->items[i];
+
+        if (!iface->row.wanted || !is_named(ctx, iface))
+            continue;
+        json_array_append_new(
+            names, json_pack("{s:s, s:b}", "name", iface_name(iface), "attached", ctx->dry_run));
+        if (!ctx->dry_run)
+            r = detach_one(change, iface, e);
+    }
+    return r == 0 ? change_commit(change, e) : r;
+}
+
+static int detach_report(const struct cmd_context *ctx, const struct store_settings *settings,
+                         json_t *names)
+{
+    char ports[CMD_PORTS_MAX];
+    json_t *item;
+    size_t i;
+
+    json_array_foreach (names, i, item)
+        out_done(&ctx->out, "%s: %s\n", json_string_value(json_object_get(item, "name")),
+                 ctx->dry_run ? "would be detached" : "detached");
+    if (!json_array_size(names))
+        out_done(&ctx->out, "the gate is attached nowhere\n");
+    else if (settings->mode != SG_MODE_OFF && !ctx->dry_run)
+        out_warn(&ctx->out, "ports %s are open to every source there now; the list stays stored\n",
+                 cmd_ports(settings, ports));
+    out_json(&ctx->out, json_pack("{s:b, s:b, s:O}", "changed", json_array_size(names) > 0,
+                                  "dry_run", ctx->dry_run, "interfaces", names));
+    return 0;
+}
+
+int cmd_detach(const struct cmd_context *ctx, struct err *e)
+{
+    _cleanup_change_ struct change change = {.lock = -1};
+    _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
+    json_t *names;
+    int r;
+
+    if (!ctx->n_args == !ctx->options[OPT_ALL]) {
+        err_set(e, 0, EXIT_USAGE, "detach wants the interfaces' names, or --all");
+        err_hint(e, "smtpgate status shows the interfaces");
+        return -EINVAL;
+    }
+    const struct change_options options = {
+        .state = ctx->state, .bpffs = ctx->bpffs, .dry_run = ctx->dry_run, .no_heal = true};
+
+    r = change_begin(&options, &change, e);
+    if (r == 0)
+        r = sync_read_ifaces(change.store, change.gate, &ifaces, e);
+    if (r < 0)
+        return r;
+    names = json_array();
+    r = detach_all(ctx, &change, &ifaces, names, e);
+    if (r == 0)
+        r = detach_report(ctx, &change.before, names);
+    json_decref(names);
+    return r;
+}
+
+/* ---- sync ---- */
+
+struct report {
+    const struct cmd_context *ctx;
+    json_t *interfaces;
+};
+
+static void report_iface(const struct sync_result *result, const struct err *problem, void *arg)
+{
+    struct report *report = arg;
+
+    if (!problem) {
+        say_attached(report->ctx, result);
+        json_array_append_new(report->interfaces, attached_json(result));
+        return;
+    }
+    out_warn(&report->ctx->out, "%s: %s\n", result->name, problem->message);
+    json_array_append_new(report->interfaces,
+                          json_pack("{s:s, s:b, s:s, s:s}", "name", result->name, "attached", false,
+                                    "xdp_mode", "none", "problem", problem->message));
+}
+
+static int sync_everything(const struct cmd_context *ctx, const struct change_options *options,
+                           struct report *report, struct err *e)
+{
+    _cleanup_change_ struct change change = {.lock = -1};
+    struct store_counts counts;
+    uint64_t fixed;
+    int r, ifaces;
+
+    r = change_begin(options, &change, e);
+    if (r == 0)
+        r = store_verify(change.store, e);
+    if (r == 0)
+        r = sync_list(change.store, change.gate, &fixed, e);
+    if (r == 0)
+        r = store_read_counts(change.store, &counts, e);
+    if (r < 0)
+        return r;
+    ifaces = sync_all_ifaces(change.store, change.gate, report_iface, report, e);
+    r = change_commit(&change, ifaces < 0 ? NULL : e);
+    if (r < 0 && ifaces == 0)
+        return r;
+    out_done(&ctx->out, "list: %llu %s in force, %llu corrected; %s\n",
+             (unsigned long long)counts.prefixes, counts.prefixes == 1 ? "prefix" : "prefixes",
+             (unsigned long long)fixed, cmd_mode_name(change.before.mode));
+    if (ifaces < 0)
+        return ifaces;
+    out_json(&ctx->out, json_pack("{s:b, s:I, s:I, s:O}", "in_sync", true, "prefixes",
+                                  (json_int_t)counts.prefixes, "corrected", (json_int_t)fixed,
+                                  "interfaces", report->interfaces));
+    return 0;
+}
+
+/* Whether the kernel's gate was made from another store than the one that is there now. */
+static int is_foreign(const struct cmd_context *ctx, bool *ret_foreign, struct err *e)
+{
+    _cleanup_(gate_close) struct gate *gate = NULL;
+    _cleanup_(store_close) struct store *store = NULL;
+    struct store_settings settings;
+    struct gate_state state;
+    int r = gate_open(ctx->bpffs, false, &gate, e);
+
+    if (r == 0)
+        r = cmd_open_store(ctx, &store, e);
+    if (r == 0)
+        r = store_read_settings(store, &settings, e);
+    if (r < 0)
+        return r;
+    *ret_foreign = false;
+    if (!gate_is_whole(gate))
+        return 0;
+    gate_read_state(gate, &state);
+    *ret_foreign = state.store_id != settings.id;
+    return 0;
+}
+
+int cmd_sync(const struct cmd_context *ctx, struct err *e)
+{
+    struct change_options options = {.state = ctx->state, .bpffs = ctx->bpffs, .need_gate = true};
+    struct report report = {.ctx = ctx};
+    bool foreign;
+    int r;
+
+    if (ctx->dry_run)
+        return cmd_status(ctx, e);
+    r = is_foreign(ctx, &foreign, e);
+    if (r == 0 && foreign) {
+        r = cmd_confirm(ctx,
+                        "The gate in the kernel was made from another store than this one; its list"
+                        " would be replaced by this one's, which may open the gate.",
+                        e);
+        options.adopt = true;
+    }
+    if (r < 0)
+        return r;
+    report.interfaces = json_array();
+    r = sync_everything(ctx, &options, &report, e);
+    json_decref(report.interfaces);
+    return r;
+}

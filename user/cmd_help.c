@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* help: prints the command table. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd.h"
+
+static void help_all(const struct cmd_context *ctx)
+{
+    const struct cmd *cmd;
+    char left[64];
+
+    out_text(&ctx->out,
+             "Lets only listed addresses reach the SMTP ports of this host.\n\n"
+             "smtpgate [-j] [-n] [-y] [-q] [-v] [--state DIR] [--bpffs DIR] COMMAND\n\n");
+    for (cmd = cmd_table; cmd->name; cmd++) {
+        snprintf(left, sizeof(left), "%s %s", cmd->name, cmd->args);
+        out_text(&ctx->out, "  %-24s %s\n", left, cmd->summary);
+    }
+    out_text(&ctx->out, "\n-j JSON   -n show only, change nothing   -y no questions   -q quiet"
+                        "   -v libbpf's words\n");
+}
+
+static void help_one(const struct cmd_context *ctx, const struct cmd *cmd)
+{
+    int i;
+
+    out_text(&ctx->out, "%s\nsmtpgate %s %s\n%s\n", cmd->examples, cmd->name, cmd->args,
+             cmd->summary);
+    if (cmd->details)
+        out_text(&ctx->out, "%s", cmd->details);
+    for (i = 0; i < OPT_COUNT; i++)
+        if (cmd->options & 1U << i)
+            out_text(&ctx->out, "  --%s %s  %s\n", cmd_options[i].name,
+                     cmd_options[i].value ? cmd_options[i].value : "", cmd_options[i].help);
+}
+
+static json_t *help_json(const struct cmd *cmd)
+{
+    json_t *options = json_array();
+    int i;
+
+    for (i = 0; i < OPT_COUNT; i++)
+        if (cmd->options & 1U << i)
+            json_array_append_new(options, json_string(cmd_options[i].name));
+    return json_pack("{s:s, s:s, s:s, s:o}", "name", cmd->name, "args", cmd->args, "summary",
+                     cmd->summary, "options", options);
+}
+
+int cmd_help(const struct cmd_context *ctx, struct err *e)
+{
+    const struct cmd *cmd = NULL;
+    json_t *commands;
+
+    if (ctx->n_args) {
+        cmd = cmd_find(ctx->args[0], e);
+        if (!cmd)
+            return -EINVAL;
+        help_one(ctx, cmd);
+        out_json(&ctx->out, help_json(cmd));
+        return 0;
+    }
+    commands = json_array();
+    for (cmd = cmd_table; cmd->name; cmd++)
+        json_array_append_new(commands, help_json(cmd));
+    help_all(ctx);
+    out_json(&ctx->out, json_pack("{s:o}", "commands", commands));
+    return 0;
+}

@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* status, stats: state, health and counters. Reads only. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "lock.h"
+#include "sync.h"
+
+/* A change under way looks like one that was killed; it gets this long to end. */
+#define CHANGE_WAIT_MS 2000
+
+static const char *const verdict_names[SG_VERDICT_COUNT] = {
+    [SG_VERDICT_PASS] = "pass",
+    [SG_VERDICT_DROP] = "drop",
+    [SG_VERDICT_WOULD_DROP] = "would_drop",
+};
+
+static const struct {
+    const char *name, *text;
+    enum { CLASS_PASS, CLASS_JUDGE, CLASS_UNCLEAR } class;
+} reasons[SG_REASON_COUNT] = {
+#define X(reason, kind, words) {#reason, words, CLASS_##kind},
+    SG_REASONS(X)
+#undef X
+};
+
+static json_t *number(uint64_t n)
+{
+    return json_integer((json_int_t)n);
+}
+
+static struct sg_cell sum_cell(const struct sg_counters *counters, unsigned int reason,
+                               unsigned int verdict)
+{
+    struct sg_cell sum = {0};
+    unsigned int family;
+
+    for (family = 0; family < SG_FAMILY_COUNT; family++) {
+        sum.packets += counters->reason[reason][verdict][family].packets;
+        sum.bytes += counters->reason[reason][verdict][family].bytes;
+    }
+    return sum;
+}
+
+static uint64_t sum_verdict(const struct sg_counters *counters, unsigned int verdict)
+{
+    uint64_t sum = 0;
+    unsigned int reason;
+
+    for (reason = 0; reason < SG_REASON_SLOTS; reason++)
+        sum += sum_cell(counters, reason, verdict).packets;
+    return sum;
+}
+
+/* ---- what both read ---- */
+
+struct view {
+    struct store *store;
+    struct gate *gate;
+    struct store_settings settings;
+    struct store_counts counts;
+    struct sync_check check;
+    struct sync_ifaces ifaces;
+    struct sg_counters total; /* over all interfaces that ever were attached */
+    bool stored;              /* there is a store */
+};
+
+static void view_close(struct view *view)
+{
+    sync_ifaces_free(&view->ifaces);
+    gate_close(TAKE_PTR(view->gate));
+    store_close(TAKE_PTR(view->store));
+}
+
+#define _cleanup_view_ __attribute__((cleanup(view_close)))
+
+static void add_total(struct sg_counters *sum, const struct sg_counters *more)
+{
+    uint64_t *to = (uint64_t *)sum;
+    const uint64_t *from = (const uint64_t *)more;
+    size_t i;
+
+    for (i = 0; i < sizeof(*sum) / sizeof(*to); i++)
+        to[i] += from[i];
+}
+
+static int read_total(struct view *view, struct err *e)
+{
+    struct sg_counters one;
+    size_t i;
+    int r;
+
+    memset(&view->total, 0, sizeof(view->total));
+    for (i = 0; i < view->ifaces.count; i++) {
+        r = gate_read_counters(view->gate, view->ifaces.items[i].row.id, &one, e);
+        if (r < 0)
+            return r;
+        add_total(&view->total, &one);
+    }
+    return 0;
+}
+
+static int view_read(struct view *view, const struct cmd_context *ctx, struct err *e)
+{
+    int r;
+
+    view->stored = store_exists(ctx->state);
+    r = cmd_open_store(ctx, &view->store, e);
+    if (r == 0)
+        r = store_read_settings(view->store, &view->settings, e);
+    if (r == 0)
+        r = store_read_counts(view->store, &view->counts, e);
+    if (r == 0)
+        r = gate_open(ctx->bpffs, false, &view->gate, e);
+    if (r == 0)
+        r = sync_compare(view->store, view->gate, &view->settings, &view->check, e);
+    if (r == 0)
+        r = sync_read_ifaces(view->store, view->gate, &view->ifaces, e);
+    if (r == 0)
+        r = read_total(view, e);
+    return r;
+}
+
+static bool any_wanted(const struct view *view)
+{
+    size_t i;
+
+    for (i = 0; i < view->ifaces.count; i++)
+        if (view->ifaces.items[i].row.wanted)
+            return true;
+    return false;
+}
+
+/* Nothing attached and nothing in the kernel is in step too: there is nothing to differ. */
+static bool in_sync(const struct view *view)
+{
+    if (!view->check.present && !any_wanted(view))
+        return true;
+    return sync_is_equal(&view->check);
+}
+
+static bool all_good(const struct view *view)
+{
+    size_t i;
+
+    for (i = 0; i < view->ifaces.count; i++)
+        if (view->ifaces.items[i].row.wanted && !sync_iface_is_good(&view->ifaces.items[i]))
+            return false;
+    return any_wanted(view) && in_sync(view);
+}
+
+/* Reads again, once, after a change under way has ended. */
+static int view_open(struct view *view, const struct cmd_context *ctx, struct err *e)
+{
+    int r = view_read(view, ctx, e);
+
+    if (r < 0 || in_sync(view))
+        return r;
+    lock_wait(ctx->state, CHANGE_WAIT_MS);
+    view_close(view);
+    return view_read(view, ctx, e);
+}
+
+/* ---- status ---- */
+
+static const char *mode_words(enum sg_mode mode)
+{
+    switch (mode) {
+    case SG_MODE_OFF:
+        return "the list is empty: every source is let in";
+    case SG_MODE_OBSERVE:
+        return "unlisted sources are counted, nothing is dropped";
+    case SG_MODE_PAUSED:
+        return "everything passes";
+    case SG_MODE_ENFORCE:
+    default:
+        return "unlisted sources are dropped";
+    }
+}
+
+/* What is in force: the kernel's word if there is a gate, whatever the store says. */
+static enum sg_mode mode_in_force(const struct view *view)
+{
+    struct gate_state state;
+
+    if (!view->check.present)
+        return view->settings.mode;
+    gate_read_state(view->gate, &state);
+    switch (state.mode & SG_MODE_MASK) {
+    case SG_MODE_OFF:
+        return SG_MODE_OFF;
+    case SG_MODE_OBSERVE:
+        return SG_MODE_OBSERVE;
+    case SG_MODE_PAUSED:
+        return SG_MODE_PAUSED;
+    default:
+        return SG_MODE_ENFORCE;
+    }
+}
+
+static const char *step_words(const struct view *view, char *buf, size_t size)
+{
+    const struct sync_check *check = &view->check;
+
+    if (in_sync(view))
+        snprintf(buf, size,
+                 !check->present  ? "not in the kernel, nothing is attached"
+                 : check->counted ? "in step with the kernel"
+                                  : "in step with the kernel (revision compared)");
+    else if (!view->stored)
+        snprintf(buf, size, "OUT OF STEP: the store is missing");
+    else if (!check->present)
+        snprintf(buf, size, "OUT OF STEP: not in the kernel");
+    else if (!check->same_store)
+        snprintf(buf, size, "OUT OF STEP: the kernel's gate was made from another store");
+    else if (check->missing || check->surplus)
+        snprintf(buf, size, "OUT OF STEP: the kernel lacks %llu and has %llu too many",
+                 (unsigned long long)check->missing, (unsigned long long)check->surplus);
+    else
+        snprintf(buf, size, "OUT OF STEP: %s",
+                 check->applied ? "the kernel's settings were changed by somebody else"
+                                : "a change was interrupted");
+    return buf;
+}
+
+static const char *xdp_mode_name(const struct gate_link *link)
+{
+    return link->xdp == GATE_XDP_NATIVE    ? "native"
+           : link->xdp == GATE_XDP_GENERIC ? "generic"
+                                           : "none";
+}
+
+static const char *iface_words(const struct sync_iface *iface, char *buf, size_t size)
+{
+    const struct gate_link *link = &iface->link;
+
+    if (iface->open_here && link->state == GATE_LINK_ELSEWHERE)
+        snprintf(buf, size,
+                 "NOT ATTACHED: the gated device was moved to another network namespace"
+                 " and a new one has its name");
+    else if (link->state == GATE_LINK_ELSEWHERE)
+        snprintf(buf, size, "attached; the device is in another network namespace now");
+    else if (link->state == GATE_LINK_DEAD)
+        snprintf(buf, size, "NOT ATTACHED: the device was deleted%s",
+                 iface->open_here ? " and made anew" : "");
+    else if (link->state == GATE_LINK_ABSENT)
+        snprintf(buf, size, "NOT ATTACHED%s", iface->open_here ? "" : ": no such interface");
+    else if (!link->current)
+        snprintf(buf, size, "attached, %s mode, but NOT TO THIS LIST", xdp_mode_name(link));
+    else
+        snprintf(buf, size, "attached, %s mode%s%s%s", xdp_mode_name(link),
+                 strcmp(link->name, iface->row.name) ? " (was " : "",
+                 strcmp(link->name, iface->row.name) ? iface->row.name : "",
+                 strcmp(link->name, iface->row.name) ? ")" : "");
+    return buf;
+}
+
+static const char *iface_label(const struct sync_iface *iface)
+{
+    return iface->link.state == GATE_LINK_HERE ? iface->link.name : iface->row.name;
+}
+
+static void status_text(const struct cmd_context *ctx, const struct view *view)
+{
+    const struct out *out = &ctx->out;
+    char ports[CMD_PORTS_MAX], words[160];
+    enum sg_mode mode = mode_in_force(view);
+    unsigned long long entries = view->counts.entries, prefixes = view->counts.prefixes;
+    size_t i;
+
+    out_text(out, "mode     %s: %s\n", cmd_mode_name(mode), mode_words(mode));
+    out_text(out, "list     %llu %s, %llu %s; %s\n", entries, entries == 1 ? "entry" : "entries",
+             prefixes, prefixes == 1 ? "prefix" : "prefixes",
+             step_words(view, words, sizeof(words)));
+    out_text(out, "ports    %s\n", cmd_ports(&view->settings, ports));
+    if (!any_wanted(view))
+        out_text(out, "iface    none: nothing is guarded (smtpgate attach IFACE)\n");
+    for (i = 0; i < view->ifaces.count; i++)
+        if (view->ifaces.items[i].row.wanted)
+            out_text(out, "iface    %s: %s\n", iface_label(&view->ifaces.items[i]),
+                     iface_words(&view->ifaces.items[i], words, sizeof(words)));
+    out_text(out, "packets  %llu passed, %llu dropped\n",
+             (unsigned long long)(sum_verdict(&view->total, SG_VERDICT_PASS) +
+                                  sum_verdict(&view->total, SG_VERDICT_WOULD_DROP)),
+             (unsigned long long)sum_verdict(&view->total, SG_VERDICT_DROP));
+    if (any_wanted(view) && !all_good(view))
+        out_text(out, "         to mend it: smtpgate sync\n");
+}
+
+static json_t *ports_json(const struct store_settings *settings)
+{
+    json_t *ports = json_array();
+    unsigned int i;
+
+    for (i = 0; i < settings->n_ports; i++)
+        if (settings->ports[i].guarded)
+            json_array_append_new(ports, json_integer(settings->ports[i].port));
+    return ports;
+}
+
+static json_t *ifaces_json(const struct view *view)
+{
+    json_t *all = json_array();
+    char words[160];
+    size_t i;
+
+    for (i = 0; i < view->ifaces.count; i++) {
+        const struct sync_iface *iface = &view->ifaces.items[i];
+        bool attached = !iface->open_here && (iface->link.state == GATE_LINK_HERE ||
+                                              iface->link.state == GATE_LINK_ELSEWHERE);
+
+        if (!iface->row.wanted)
+            continue;
+        json_array_append_new(all, json_pack("{s:s, s:b, s:s, s:b, s:s}", "name",
+                                             iface_label(iface), "attached", attached, "xdp_mode",
+                                             attached ? xdp_mode_name(&iface->link) : "none",
+                                             "good", sync_iface_is_good(iface), "state",
+                                             iface_words(iface, words, sizeof(words))));
+    }
+    return all;
+}
+
+static void status_json(const struct cmd_context *ctx, const struct view *view)
+{
+    char words[160];
+
+    out_json(&ctx->out,
+             json_pack("{s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}}", "mode",
+                       cmd_mode_name(mode_in_force(view)), "healthy", all_good(view), "in_sync",
+                       in_sync(view), "step", step_words(view, words, sizeof(words)), "entries",
+                       number(view->counts.entries), "prefixes", number(view->counts.prefixes),
+                       "ports", ports_json(&view->settings), "interfaces", ifaces_json(view),
+                       "counters", "passed", number(sum_verdict(&view->total, SG_VERDICT_PASS)),
+                       "dropped", number(sum_verdict(&view->total, SG_VERDICT_DROP)), "would_drop",
+                       number(sum_verdict(&view->total, SG_VERDICT_WOULD_DROP))));
+}
+
+int cmd_status(const struct cmd_context *ctx, struct err *e)
+{
+    _cleanup_view_ struct view view = {0};
+    int r = view_open(&view, ctx, e);
+
+    if (r < 0)
+        return r;
+    if (!ctx->out.quiet || !ctx->options[OPT_CHECK])
+        status_text(ctx, &view);
+    status_json(ctx, &view);
+    return ctx->options[OPT_CHECK] && !all_good(&view) ? EXIT_NO : 0;
+}
+
+/* ---- stats ---- */
+
+/* Cells that can be other than zero. */
+static bool can_happen(unsigned int reason, unsigned int verdict)
+{
+    if (verdict == SG_VERDICT_PASS)
+        return true;
+    return reasons[reason].class != CLASS_PASS && reason != SG_REASON_listed;
+}
+
+static json_t *reasons_json(const struct sg_counters *counters)
+{
+    json_t *rows = json_array();
+    unsigned int reason, verdict;
+
+    for (reason = 0; reason < SG_REASON_COUNT; reason++)
+        for (verdict = 0; verdict < SG_VERDICT_COUNT; verdict++) {
+            struct sg_cell cell = sum_cell(counters, reason, verdict);
+
+            if (can_happen(reason, verdict) || cell.packets)
+                json_array_append_new(
+                    rows, json_pack("{s:s, s:s, s:o, s:o}", "reason", reasons[reason].name,
+                                    "verdict", verdict_names[verdict], "packets",
+                                    number(cell.packets), "bytes", number(cell.bytes)));
+        }
+    return rows;
+}
+
+static struct sg_port_cell sum_port(const struct sg_counters *counters, unsigned int slot,
+                                    unsigned int verdict)
+{
+    struct sg_port_cell sum = {0};
+    unsigned int family;
+
+    for (family = 0; family < SG_FAMILY_COUNT; family++) {
+        const struct sg_port_cell *cell = &counters->port[slot][verdict][family];
+
+        sum.packets += cell->packets;
+        sum.bytes += cell->bytes;
+        sum.attempts += cell->attempts;
+    }
+    return sum;
+}
+
+static json_t *port_rows_json(const struct view *view)
+{
+    json_t *rows = json_array();
+    unsigned int i, verdict;
+
+    for (i = 0; i < view->settings.n_ports; i++)
+        for (verdict = 0; verdict < SG_VERDICT_COUNT; verdict++) {
+            const struct store_port *port = &view->settings.ports[i];
+            struct sg_port_cell cell = sum_port(&view->total, port->slot, verdict);
+
+            json_array_append_new(
+                rows, json_pack("{s:i, s:s, s:o, s:o, s:o}", "port", (int)port->port, "verdict",
+                                verdict_names[verdict], "packets", number(cell.packets), "bytes",
+                                number(cell.bytes), "attempts", number(cell.attempts)));
+        }
+    return rows;
+}
+
+static void stats_text(const struct cmd_context *ctx, const struct view *view)
+{
+    const struct out *out = &ctx->out;
+    uint64_t seen = 0;
+    unsigned int i, verdict;
+
+    out_text(out, "%-15s %-10s %12s %14s  %s\n", "REASON", "VERDICT", "PACKETS", "BYTES", "");
+    for (i = 0; i < SG_REASON_COUNT; i++)
+        for (verdict = 0; verdict < SG_VERDICT_COUNT; verdict++) {
+            struct sg_cell cell = sum_cell(&view->total, i, verdict);
+
+            seen += cell.packets;
+            if (cell.packets)
+                out_text(out, "%-15s %-10s %12llu %14llu  %s\n", reasons[i].name,
+                         verdict_names[verdict], (unsigned long long)cell.packets,
+                         (unsigned long long)cell.bytes, reasons[i].text);
+        }
+    out_text(out, "%-15s %-10s %12llu\n\n%-15s %-10s %12s %14s\n", "seen", "",
+             (unsigned long long)seen, "PORT", "VERDICT", "PACKETS", "CONNECTIONS");
+    for (i = 0; i < view->settings.n_ports; i++)
+        for (verdict = 0; verdict < SG_VERDICT_COUNT; verdict++) {
+            const struct store_port *port = &view->settings.ports[i];
+            struct sg_port_cell cell = sum_port(&view->total, port->slot, verdict);
+
+            if (cell.packets || (port->guarded && verdict != SG_VERDICT_WOULD_DROP))
+                out_text(out, "%-15u %-10s %12llu %14llu\n", port->port, verdict_names[verdict],
+                         (unsigned long long)cell.packets, (unsigned long long)cell.attempts);
+        }
+}
+
+static int iface_stats_json(const struct view *view, json_t *all, struct err *e)
+{
+    struct sg_counters one;
+    size_t i;
+
+    for (i = 0; i < view->ifaces.count; i++) {
+        const struct sync_iface *iface = &view->ifaces.items[i];
+        int r = gate_read_counters(view->gate, iface->row.id, &one, e);
+
+        if (r < 0)
+            return r;
+        json_array_append_new(all, json_pack("{s:s, s:o}", "name", iface_label(iface), "reasons",
+                                             reasons_json(&one)));
+    }
+    return 0;
+}
+
+int cmd_stats(const struct cmd_context *ctx, struct err *e)
+{
+    _cleanup_view_ struct view view = {0};
+    json_t *ifaces;
+    int r = view_open(&view, ctx, e);
+
+    if (r < 0)
+        return r;
+    ifaces = json_array();
+    r = iface_stats_json(&view, ifaces, e);
+    if (r < 0) {
+        json_decref(ifaces);
+        return r;
+    }
+    stats_text(ctx, &view);
+    out_json(&ctx->out, json_pack("{s:o, s:o, s:o}", "reasons", reasons_json(&view.total), "ports",
+                                  port_rows_json(&view), "interfaces", ifaces));
+    return 0;
+}

@@ -1,0 +1,916 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * See gate.h. Must know nothing of entries, accounts or SQLite.
+ *
+ * An interface's program is an instance of its own: the shared maps, its own counter map, and the
+ * read-only constant that says whether the kernel can do multi-buffer XDP.
+ */
+#include "gate.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/if_link.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+
+#include "smtpgate.skel.h"
+
+#define BPFFS_ROOT   "/sys/fs/bpf"
+#define PIN_PATH_MAX 512
+
+enum map {
+    MAP_CONFIG,
+    MAP_ALLOW4,
+    MAP_ALLOW6,
+    SHARED_MAPS, /* how many of them all interfaces share */
+    MAP_COUNTERS = SHARED_MAPS,
+};
+
+static const char *const map_pins[SHARED_MAPS] = {SG_PIN_CONFIG, SG_PIN_ALLOW4, SG_PIN_ALLOW6};
+
+struct gate {
+    char dir[PIN_PATH_MAX / 2];
+    bool writable;         /* decides what @config is: a shared mapping or a copy */
+    int maps[SHARED_MAPS]; /* -1 missing */
+    struct sg_config *config;
+};
+
+static void cleanup_skeleton(struct smtpgate_bpf **skel)
+{
+    smtpgate_bpf__destroy(*skel);
+}
+
+#define _cleanup_skeleton_ __attribute__((cleanup(cleanup_skeleton)))
+
+/* ---- words ---- */
+
+static int fail_denied(int r, const char *what, struct err *e)
+{
+    err_set(e, r, EXIT_DENIED, "not permitted to %s", what);
+    err_hint(e, "run it as root (sudo)");
+    return r;
+}
+
+static int fail_kernel(int r, const char *what, struct err *e)
+{
+    if (r == -EPERM || r == -EACCES)
+        return fail_denied(r, what, e);
+    err_set(e, r, EXIT_REFUSED, "the kernel refused to %s: %s", what, strerror(-r));
+    err_hint(e, "-v shows the kernel's and libbpf's own words");
+    return r;
+}
+
+static int log_nothing(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+    (void)level, (void)fmt, (void)ap;
+    return 0;
+}
+
+static int log_stderr(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+    (void)level;
+    return vfprintf(stderr, fmt, ap);
+}
+
+void gate_set_verbose(bool verbose)
+{
+    libbpf_set_print(verbose ? log_stderr : log_nothing);
+}
+
+/* ---- opening ---- */
+
+static void pin_path(const struct gate *gate, const char *name, char path[PIN_PATH_MAX])
+{
+    snprintf(path, PIN_PATH_MAX, "%s/%s/%s", gate->dir, SG_PIN_DIR, name);
+}
+
+static void count_path(const struct gate *gate, uint32_t id, char path[PIN_PATH_MAX])
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), SG_PIN_COUNT_FMT, id);
+    pin_path(gate, name, path);
+}
+
+static void link_path(const struct gate *gate, uint32_t id, char path[PIN_PATH_MAX])
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), SG_PIN_LINK_FMT, id);
+    snprintf(path, PIN_PATH_MAX, "%s/%s", gate->dir, name);
+}
+
+static int get_pin(const struct gate *gate, const char *path)
+{
+    LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = gate->writable ? 0 : BPF_F_RDONLY);
+
+    return bpf_obj_get_opts(path, &opts);
+}
+
+/* A pin of another shape is none of ours: treated as missing, replaced by gate_make_maps(). */
+static bool map_has_shape(int fd, enum map which)
+{
+    struct bpf_map_info info = {0};
+    __u32 len = sizeof(info);
+
+    if (bpf_obj_get_info_by_fd(fd, &info, &len) < 0)
+        return false;
+    switch (which) {
+    case MAP_CONFIG:
+        return info.type == BPF_MAP_TYPE_ARRAY && info.key_size == sizeof(__u32) &&
+               info.value_size == sizeof(struct sg_config) && (info.map_flags & BPF_F_MMAPABLE);
+    case MAP_ALLOW4:
+        return info.type == BPF_MAP_TYPE_LPM_TRIE && info.key_size == sizeof(struct sg_key4) &&
+               info.value_size == sizeof(struct sg_allow);
+    case MAP_ALLOW6:
+        return info.type == BPF_MAP_TYPE_LPM_TRIE && info.key_size == sizeof(struct sg_key6) &&
+               info.value_size == sizeof(struct sg_allow);
+    case MAP_COUNTERS:
+        return info.type == BPF_MAP_TYPE_PERCPU_ARRAY &&
+               info.value_size == sizeof(struct sg_counters);
+    default:
+        return false;
+    }
+}
+
+/*
+ * A writer maps the settings. A reader gets a copy: the kernel maps a shared page only from a
+ * descriptor that may write.
+ */
+static int map_config(struct gate *gate, struct err *e)
+{
+    const __u32 zero = 0;
+    void *at;
+    int r;
+
+    if (!gate->writable) {
+        _cleanup_free_ struct sg_config *copy = malloc(sizeof(*copy));
+
+        r = copy ? bpf_map_lookup_elem(gate->maps[MAP_CONFIG], &zero, copy) : -ENOMEM;
+        if (r < 0)
+            return fail_kernel(r, "read the gate's settings", e);
+        gate->config = TAKE_PTR(copy);
+        return 0;
+    }
+    at = mmap(NULL, sizeof(struct sg_config), PROT_READ | PROT_WRITE, MAP_SHARED,
+              gate->maps[MAP_CONFIG], 0);
+    if (at == MAP_FAILED)
+        return fail_kernel(-errno, "map the gate's settings", e);
+    gate->config = at;
+    return 0;
+}
+
+static int open_maps(struct gate *gate, struct err *e)
+{
+    unsigned int i;
+
+    for (i = 0; i < SHARED_MAPS; i++) {
+        char path[PIN_PATH_MAX];
+        int fd;
+
+        pin_path(gate, map_pins[i], path);
+        fd = get_pin(gate, path);
+        if (fd == -EPERM || fd == -EACCES)
+            return fail_denied(fd, "look at the gate in the kernel", e);
+        if (fd >= 0 && !map_has_shape(fd, (enum map)i)) {
+            close(fd);
+            fd = -1;
+        }
+        gate->maps[i] = fd < 0 ? -1 : fd;
+    }
+    return gate->maps[MAP_CONFIG] >= 0 ? map_config(gate, e) : 0;
+}
+
+int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e)
+{
+    _cleanup_(gate_close) struct gate *gate = calloc(1, sizeof(*gate));
+    int r;
+
+    if (!gate)
+        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
+    memset(gate->maps, -1, sizeof(gate->maps));
+    gate->writable = writable;
+    if (snprintf(gate->dir, sizeof(gate->dir), "%s", bpffs) >= (int)sizeof(gate->dir))
+        return err_set(e, -ENAMETOOLONG, EXIT_USAGE, "the bpffs directory's name is too long");
+    r = open_maps(gate, e);
+    if (r < 0)
+        return r;
+    *ret_gate = TAKE_PTR(gate);
+    return 0;
+}
+
+void gate_close(struct gate *gate)
+{
+    unsigned int i;
+
+    if (!gate)
+        return;
+    if (gate->config && gate->writable)
+        munmap(gate->config, sizeof(*gate->config));
+    else
+        free(gate->config);
+    for (i = 0; i < SHARED_MAPS; i++)
+        cleanup_close(&gate->maps[i]);
+    free(gate);
+}
+
+bool gate_is_whole(const struct gate *gate)
+{
+    return gate->maps[MAP_CONFIG] >= 0 && gate->maps[MAP_ALLOW4] >= 0 &&
+           gate->maps[MAP_ALLOW6] >= 0 &&
+           __atomic_load_n(&gate->config->abi, __ATOMIC_ACQUIRE) == SG_ABI;
+}
+
+bool gate_is_present(const struct gate *gate)
+{
+    struct stat st;
+
+    return stat(gate->dir, &st) == 0;
+}
+
+/* ---- making the maps ---- */
+
+static bool is_bpffs(const char *path)
+{
+    struct statfs fs;
+
+    return statfs(path, &fs) == 0 && fs.f_type == BPF_FS_MAGIC;
+}
+
+/* The nearest directory above or at @path that exists. */
+static void nearest_dir(const char *path, char dir[PIN_PATH_MAX])
+{
+    struct stat st;
+    char *slash;
+
+    snprintf(dir, PIN_PATH_MAX, "%s", path);
+    while (stat(dir, &st) < 0 && (slash = strrchr(dir, '/')) && slash != dir)
+        *slash = '\0';
+}
+
+static int need_bpffs(const char *path, struct err *e)
+{
+    char dir[PIN_PATH_MAX];
+    bool below_root = !strncmp(path, BPFFS_ROOT "/", sizeof(BPFFS_ROOT));
+
+    nearest_dir(path, dir);
+    if (is_bpffs(dir))
+        return 0;
+    if (below_root && mount("bpf", BPFFS_ROOT, "bpf", 0, "mode=0700") == 0)
+        return 0;
+    if (below_root && (errno == EPERM || errno == EACCES))
+        return fail_denied(-errno, "mount bpffs on " BPFFS_ROOT, e);
+    if (below_root) {
+        err_set(e, 0, EXIT_REFUSED, "no bpffs on " BPFFS_ROOT " and mounting it failed: %s",
+                strerror(errno));
+        err_hint(e, "mount -t bpf bpf " BPFFS_ROOT);
+        return -ENODEV;
+    }
+    err_set(e, 0, EXIT_REFUSED, "%s is not on a bpffs, where the kernel keeps pinned programs",
+            path);
+    err_hint(e, "mkdir -p %s && mount -t bpf bpf %s", path, path);
+    return -ENODEV;
+}
+
+static int make_dirs(const char *path, struct err *e)
+{
+    char part[PIN_PATH_MAX];
+    char *at;
+
+    snprintf(part, sizeof(part), "%s", path);
+    for (at = part + 1; at; at = *at ? at + 1 : NULL) {
+        char *slash = strchr(at, '/');
+
+        if (slash)
+            *slash = '\0';
+        if (mkdir(part, 0700) < 0 && errno != EEXIST)
+            return fail_kernel(-errno, "make the gate's directory in bpffs", e);
+        if (!slash)
+            return 0;
+        *slash = '/';
+        at = slash;
+    }
+    return 0;
+}
+
+static struct bpf_map *skeleton_map(struct smtpgate_bpf *skel, unsigned int which)
+{
+    struct bpf_map *const maps[SHARED_MAPS] = {skel->maps.config, skel->maps.allow4,
+                                               skel->maps.allow6};
+
+    return maps[which];
+}
+
+/* Opens the object with those shared maps that exist already in place of new ones. */
+static int open_skeleton(const struct gate *gate, struct smtpgate_bpf **ret_skel, struct err *e)
+{
+    _cleanup_skeleton_ struct smtpgate_bpf *skel = smtpgate_bpf__open();
+    unsigned int i;
+    int r;
+
+    if (!skel)
+        return fail_kernel(-errno, "open the program", e);
+    for (i = 0; i < SHARED_MAPS; i++) {
+        if (gate->maps[i] < 0)
+            continue;
+        r = bpf_map__reuse_fd(skeleton_map(skel, i), gate->maps[i]);
+        if (r < 0)
+            return fail_kernel(r, "share the maps", e);
+    }
+    *ret_skel = TAKE_PTR(skel);
+    return 0;
+}
+
+static int pin_map(const struct gate *gate, struct bpf_map *map, const char *name, struct err *e)
+{
+    char path[PIN_PATH_MAX];
+
+    pin_path(gate, name, path);
+    unlink(path); /* one of another shape */
+    if (bpf_obj_pin(bpf_map__fd(map), path) < 0)
+        return fail_kernel(-errno, "pin a map", e);
+    return 0;
+}
+
+int gate_make_maps(struct gate *gate, struct err *e)
+{
+    _cleanup_skeleton_ struct smtpgate_bpf *skel = NULL;
+    char dir[PIN_PATH_MAX];
+    unsigned int i;
+    int r;
+
+    if (gate->maps[MAP_CONFIG] >= 0 && gate->maps[MAP_ALLOW4] >= 0 && gate->maps[MAP_ALLOW6] >= 0)
+        return 0;
+    /* Whatever was in force, it is not in the new ones. */
+    if (gate->config)
+        gate_set_applied(gate, 0);
+    r = need_bpffs(gate->dir, e);
+    if (r < 0)
+        return r;
+    snprintf(dir, sizeof(dir), "%s/%s", gate->dir, SG_PIN_DIR);
+    r = make_dirs(dir, e);
+    if (r < 0)
+        return r;
+    r = open_skeleton(gate, &skel, e);
+    if (r < 0)
+        return r;
+    bpf_program__set_autoload(skel->progs.smtpgate, false);
+    bpf_map__set_autocreate(skel->maps.count, false);
+    r = smtpgate_bpf__load(skel);
+    if (r < 0)
+        return fail_kernel(r, "make the maps", e);
+    for (i = 0; i < SHARED_MAPS; i++) {
+        if (gate->maps[i] >= 0)
+            continue;
+        r = pin_map(gate, skeleton_map(skel, i), map_pins[i], e);
+        if (r < 0)
+            return r;
+        gate->maps[i] = fcntl(bpf_map__fd(skeleton_map(skel, i)), F_DUPFD_CLOEXEC, 3);
+        if (gate->maps[i] < 0)
+            return fail_kernel(-errno, "keep a map open", e);
+    }
+    return gate->config ? 0 : map_config(gate, e);
+}
+
+/* ---- settings ---- */
+
+void gate_read_state(const struct gate *gate, struct gate_state *ret_state)
+{
+    ret_state->applied = __atomic_load_n(&gate->config->applied, __ATOMIC_ACQUIRE);
+    ret_state->store_id = __atomic_load_n(&gate->config->store_id, __ATOMIC_RELAXED);
+    ret_state->mode = __atomic_load_n(&gate->config->mode, __ATOMIC_RELAXED);
+}
+
+void gate_set_store_id(struct gate *gate, uint64_t store_id)
+{
+    __atomic_store_n(&gate->config->store_id, store_id, __ATOMIC_RELEASE);
+}
+
+void gate_set_applied(struct gate *gate, uint64_t revision)
+{
+    /* Whoever sets this has filled the maps: from here on they are whole. */
+    if (revision)
+        __atomic_store_n(&gate->config->abi, SG_ABI, __ATOMIC_RELEASE);
+    __atomic_store_n(&gate->config->applied, revision, __ATOMIC_SEQ_CST);
+}
+
+void gate_set_mode(struct gate *gate, enum sg_mode mode)
+{
+    __atomic_store_n(&gate->config->mode, (uint64_t)mode, __ATOMIC_RELEASE);
+}
+
+void gate_set_ports(struct gate *gate, const uint8_t *slots)
+{
+    unsigned int port;
+
+    /* Newly guarded ports first: at no time fewer are guarded than before and after. */
+    for (port = 0; port <= UINT16_MAX; port++)
+        if (slots[port])
+            __atomic_store_n(&gate->config->ports[port], slots[port], __ATOMIC_RELEASE);
+    for (port = 0; port <= UINT16_MAX; port++)
+        if (!slots[port] && gate->config->ports[port])
+            __atomic_store_n(&gate->config->ports[port], 0, __ATOMIC_RELEASE);
+}
+
+bool gate_ports_are(const struct gate *gate, const uint8_t *slots)
+{
+    return !memcmp(gate->config->ports, slots, sizeof(gate->config->ports));
+}
+
+/* ---- the tries ---- */
+
+union trie_key {
+    struct sg_key4 ip4;
+    struct sg_key6 ip6;
+};
+
+static int trie_of(const struct gate *gate, const struct prefix *prefix, union trie_key *key)
+{
+    memset(key, 0, sizeof(*key));
+    if (prefix->addr.family == ADDR_IP4) {
+        key->ip4.prefixlen = prefix->len;
+        memcpy(key->ip4.addr, prefix->addr.bytes, sizeof(key->ip4.addr));
+        return gate->maps[MAP_ALLOW4];
+    }
+    key->ip6.prefixlen = prefix->len;
+    memcpy(key->ip6.addr, prefix->addr.bytes, sizeof(key->ip6.addr));
+    return gate->maps[MAP_ALLOW6];
+}
+
+int gate_add_prefix(struct gate *gate, const struct prefix *prefix, bool *ret_added, struct err *e)
+{
+    struct timespec pause = {.tv_nsec = 1000000};
+    const struct sg_allow value = {0};
+    union trie_key key;
+    int fd = trie_of(gate, prefix, &key);
+    unsigned int tries;
+    int r;
+
+    for (tries = 0; tries < 6; tries++, pause.tv_nsec *= 2) {
+        r = bpf_map_update_elem(fd, &key, &value, BPF_NOEXIST);
+        if (r != -ENOMEM)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    if (r == -EEXIST || r == 0) {
+        if (ret_added)
+            *ret_added = r == 0;
+        return 0;
+    }
+    if (r == -ENOSPC)
+        return err_set(e, r, EXIT_REFUSED, "the kernel's table is full (%u prefixes)", SG_TRIE_MAX);
+    if (r == -ENOMEM)
+        return err_set(e, r, EXIT_REFUSED, "the kernel has no memory for one more prefix");
+    return fail_kernel(r, "add a prefix", e);
+}
+
+int gate_delete_prefix(struct gate *gate, const struct prefix *prefix, struct err *e)
+{
+    union trie_key key;
+    int r = bpf_map_delete_elem(trie_of(gate, prefix, &key), &key);
+
+    return r < 0 && r != -ENOENT ? fail_kernel(r, "delete a prefix", e) : 0;
+}
+
+static int each_prefix(int fd, enum addr_family family,
+                       int (*fn)(const struct prefix *prefix, void *arg), void *arg, struct err *e)
+{
+    union trie_key key, next;
+    bool first = true;
+    int r;
+
+    while ((r = bpf_map_get_next_key(fd, first ? NULL : &key, &next)) == 0) {
+        struct prefix prefix = {.addr = {.family = family}};
+
+        prefix.len = (uint8_t)next.ip4.prefixlen; /* stands first in both */
+        memcpy(prefix.addr.bytes, family == ADDR_IP4 ? next.ip4.addr : next.ip6.addr,
+               addr_len(family));
+        r = fn(&prefix, arg);
+        if (r)
+            return r;
+        key = next;
+        first = false;
+    }
+    return r == -ENOENT ? 0 : fail_kernel(r, "read the list", e);
+}
+
+int gate_each_prefix(struct gate *gate, int (*fn)(const struct prefix *prefix, void *arg),
+                     void *arg, struct err *e)
+{
+    int r = each_prefix(gate->maps[MAP_ALLOW4], ADDR_IP4, fn, arg, e);
+
+    return r ? r : each_prefix(gate->maps[MAP_ALLOW6], ADDR_IP6, fn, arg, e);
+}
+
+/* CLOCK_BOOTTIME nanoseconds as Unix seconds. */
+static uint64_t boot_to_unix(uint64_t boot_ns)
+{
+    struct timespec boot, real;
+    int64_t offset;
+
+    if (!boot_ns)
+        return 0;
+    clock_gettime(CLOCK_BOOTTIME, &boot);
+    clock_gettime(CLOCK_REALTIME, &real);
+    offset = ((int64_t)real.tv_sec - boot.tv_sec) * 1000000000 + real.tv_nsec - boot.tv_nsec;
+    return (uint64_t)((int64_t)boot_ns + offset) / 1000000000;
+}
+
+int gate_lookup(struct gate *gate, const struct prefix *prefix, struct gate_use *ret_use,
+                struct err *e)
+{
+    struct sg_allow value;
+    union trie_key key;
+    int r = bpf_map_lookup_elem(trie_of(gate, prefix, &key), &key, &value);
+
+    if (r == -ENOENT)
+        return r;
+    if (r < 0)
+        return fail_kernel(r, "read the list", e);
+    ret_use->last_seen = boot_to_unix(value.last_seen);
+    ret_use->connections = value.connections;
+    return 0;
+}
+
+/* ---- interfaces ---- */
+
+/* The maps a program uses, against those that are pinned now. */
+static bool program_uses(__u32 prog_id, const int *fds, size_t n)
+{
+    struct bpf_prog_info info = {0};
+    __u32 ids[16], len = sizeof(info);
+    _cleanup_close_ int prog = bpf_prog_get_fd_by_id(prog_id);
+    size_t i, j;
+
+    if (prog < 0)
+        return false;
+    info.map_ids = (__u64)(uintptr_t)ids;
+    info.nr_map_ids = ARRAY_SIZE(ids);
+    if (bpf_obj_get_info_by_fd(prog, &info, &len) < 0 || info.nr_map_ids > ARRAY_SIZE(ids))
+        return false;
+    for (i = 0; i < n; i++) {
+        struct bpf_map_info map = {0};
+
+        len = sizeof(map);
+        if (fds[i] < 0 || bpf_obj_get_info_by_fd(fds[i], &map, &len) < 0)
+            return false;
+        for (j = 0; j < info.nr_map_ids && ids[j] != map.id; j++)
+            ;
+        if (j == info.nr_map_ids)
+            return false;
+    }
+    return true;
+}
+
+static bool link_is_current(const struct gate *gate, uint32_t id, __u32 prog_id)
+{
+    char path[PIN_PATH_MAX];
+    _cleanup_close_ int count = -1;
+
+    count_path(gate, id, path);
+    count = get_pin(gate, path);
+
+    const int fds[] = {gate->maps[MAP_CONFIG], gate->maps[MAP_ALLOW4], gate->maps[MAP_ALLOW6],
+                       count};
+
+    return program_uses(prog_id, fds, ARRAY_SIZE(fds));
+}
+
+/* Program numbers are unique in the system, so a match means it is this device. */
+static enum gate_xdp xdp_of(uint32_t ifindex, __u32 prog_id)
+{
+    LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+
+    if (bpf_xdp_query((int)ifindex, 0, &opts) < 0)
+        return GATE_XDP_NONE;
+    if (opts.drv_prog_id == prog_id ||
+        (opts.attach_mode == XDP_ATTACHED_DRV && opts.prog_id == prog_id))
+        return GATE_XDP_NATIVE;
+    if (opts.skb_prog_id == prog_id ||
+        (opts.attach_mode == XDP_ATTACHED_SKB && opts.prog_id == prog_id))
+        return GATE_XDP_GENERIC;
+    return GATE_XDP_NONE;
+}
+
+static int read_link_fd(const struct gate *gate, uint32_t id, int fd, struct gate_link *link,
+                        struct err *e)
+{
+    struct bpf_link_info info = {0};
+    __u32 len = sizeof(info);
+    int r = bpf_obj_get_info_by_fd(fd, &info, &len);
+
+    if (r < 0)
+        return fail_kernel(r, "look at a link", e);
+    if (info.type != BPF_LINK_TYPE_XDP || !info.xdp.ifindex) {
+        link->state = GATE_LINK_DEAD;
+        return 0;
+    }
+    link->current = link_is_current(gate, id, info.prog_id);
+    link->xdp = xdp_of(info.xdp.ifindex, info.prog_id);
+    if (link->xdp == GATE_XDP_NONE || !if_indextoname(info.xdp.ifindex, link->name)) {
+        link->state = GATE_LINK_ELSEWHERE;
+        return 0;
+    }
+    link->state = GATE_LINK_HERE;
+    link->ifindex = info.xdp.ifindex;
+    return 0;
+}
+
+int gate_read_link(struct gate *gate, uint32_t id, struct gate_link *ret_link, struct err *e)
+{
+    struct gate_link link = {.state = GATE_LINK_ABSENT};
+    char path[PIN_PATH_MAX];
+    _cleanup_close_ int fd = -1;
+    int r;
+
+    link_path(gate, id, path);
+    fd = bpf_obj_get(path); /* links know no read-only access */
+    if (fd == -ENOENT) {
+        *ret_link = link;
+        return 0;
+    }
+    if (fd < 0)
+        return fail_kernel(fd, "look at a link", e);
+    r = read_link_fd(gate, id, fd, &link, e);
+    if (r < 0)
+        return r;
+    *ret_link = link;
+    return 0;
+}
+
+int gate_list_links(struct gate *gate, uint32_t **ret_ids, size_t *ret_count, struct err *e)
+{
+    _cleanup_free_ uint32_t *ids = NULL;
+    size_t count = 0;
+    struct dirent *entry;
+    DIR *dir = opendir(gate->dir);
+
+    if (!dir && errno != ENOENT)
+        return fail_kernel(-errno, "look at the gate in the kernel", e);
+    while (dir && (entry = readdir(dir))) {
+        uint32_t id, *more;
+        char rest;
+
+        if (sscanf(entry->d_name, SG_PIN_LINK_FMT "%c", &id, &rest) != 1 || !id)
+            continue;
+        more = reallocarray(ids, count + 1, sizeof(*ids));
+        if (!more) {
+            closedir(dir);
+            return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
+        }
+        ids = more;
+        ids[count++] = id;
+    }
+    if (dir)
+        closedir(dir);
+    *ret_ids = TAKE_PTR(ids);
+    *ret_count = count;
+    return 0;
+}
+
+/* Loads an instance of the program for interface @id; its counter map is made if missing. */
+static int load_program(const struct gate *gate, uint32_t id, struct smtpgate_bpf **ret_skel,
+                        struct err *e)
+{
+    _cleanup_skeleton_ struct smtpgate_bpf *skel = NULL;
+    _cleanup_close_ int count = -1;
+    char path[PIN_PATH_MAX];
+    int r;
+
+    r = open_skeleton(gate, &skel, e);
+    if (r < 0)
+        return r;
+    count_path(gate, id, path);
+    count = bpf_obj_get(path);
+    if (count >= 0 && !map_has_shape(count, MAP_COUNTERS)) {
+        cleanup_close(&count);
+        count = -1;
+        unlink(path);
+    }
+    r = count >= 0 ? bpf_map__reuse_fd(skel->maps.count, count) : 0;
+    if (r < 0)
+        return fail_kernel(r, "share the counters", e);
+    /* The helper and the flag came together, in 5.18. */
+    skel->rodata->sg_frags =
+        libbpf_probe_bpf_helper(BPF_PROG_TYPE_XDP, BPF_FUNC_xdp_load_bytes, NULL) == 1;
+    if (skel->rodata->sg_frags)
+        bpf_program__set_flags(skel->progs.smtpgate, BPF_F_XDP_HAS_FRAGS);
+    r = smtpgate_bpf__load(skel);
+    if (r < 0)
+        return fail_kernel(r, "load the program", e);
+    if (count < 0 && bpf_obj_pin(bpf_map__fd(skel->maps.count), path) < 0)
+        return fail_kernel(-errno, "pin the counters", e);
+    *ret_skel = TAKE_PTR(skel);
+    return 0;
+}
+
+/* Says whose program it is; the kernel only says "busy". */
+static int fail_occupied(uint32_t ifindex, const char *name, struct err *e)
+{
+    LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+    struct bpf_prog_info info = {0};
+    __u32 len = sizeof(info), prog_id = 0;
+    _cleanup_close_ int prog = -1;
+
+    if (bpf_xdp_query((int)ifindex, 0, &opts) == 0)
+        prog_id = opts.prog_id       ? opts.prog_id
+                  : opts.drv_prog_id ? opts.drv_prog_id
+                                     : opts.skb_prog_id;
+    prog = prog_id ? bpf_prog_get_fd_by_id(prog_id) : -1;
+    if (prog >= 0)
+        bpf_obj_get_info_by_fd(prog, &info, &len);
+    err_set(e, 0, EXIT_REFUSED,
+            "%s carries another XDP program already (%s, id %u) and an interface takes one", name,
+            info.name[0] ? info.name : "without a name", prog_id);
+    err_hint(e,
+             "see it with: bpftool net show dev %s; take it off with: ip link set dev %s xdp off",
+             name, name);
+    return -EBUSY;
+}
+
+static int fail_attach(int r, uint32_t ifindex, const char *name, enum gate_xdp xdp, struct err *e)
+{
+    if (r == -EPERM || r == -EACCES)
+        return fail_denied(r, "attach an XDP program", e);
+    if (r == -EBUSY || r == -EEXIST)
+        return fail_occupied(ifindex, name, e);
+    if (r == -ENODEV)
+        return err_set(e, r, EXIT_REFUSED, "%s went away while it was being attached", name);
+    if (r == -EOPNOTSUPP) {
+        err_set(e, r, EXIT_REFUSED, "the driver of %s has no native XDP", name);
+        err_hint(e, "smtpgate attach %s --mode generic", name);
+    } else if (r == -ERANGE || (r == -EINVAL && xdp == GATE_XDP_NATIVE)) {
+        err_set(e, r, EXIT_REFUSED,
+                "the driver of %s refuses native XDP with its present settings (%s; often the MTU,"
+                " LRO or the number of queues)",
+                name, strerror(-r));
+        err_hint(e, "smtpgate attach %s --mode generic, or lower the MTU: ip link show %s", name,
+                 name);
+    } else {
+        fail_kernel(r, "attach the program", e);
+    }
+    return r;
+}
+
+static int make_link(struct gate *gate, uint32_t id, int prog_fd, uint32_t ifindex,
+                     enum gate_xdp xdp)
+{
+    LIBBPF_OPTS(bpf_link_create_opts, opts,
+                .flags = xdp == GATE_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+    char path[PIN_PATH_MAX];
+    _cleanup_close_ int fd = bpf_link_create(prog_fd, (int)ifindex, BPF_XDP, &opts);
+
+    if (fd < 0)
+        return fd;
+    link_path(gate, id, path);
+    if (bpf_obj_pin(fd, path) < 0)
+        return -errno;
+    return 0;
+}
+
+/* What a driver says when it cannot, as opposed to when somebody is in the way. */
+static bool means_no_native(int r)
+{
+    return r == -EOPNOTSUPP || r == -EINVAL || r == -ERANGE || r == -ENOMEM || r == -ENOSPC;
+}
+
+static int create_link(struct gate *gate, uint32_t id, int prog_fd, uint32_t ifindex,
+                       const char *name, enum gate_xdp want, struct gate_attached *attached,
+                       struct err *e)
+{
+    enum gate_xdp xdp = want == GATE_XDP_NONE ? GATE_XDP_NATIVE : want;
+    int r = make_link(gate, id, prog_fd, ifindex, xdp);
+
+    if (want == GATE_XDP_NONE && means_no_native(r)) {
+        attached->native_error = -r;
+        xdp = GATE_XDP_GENERIC;
+        r = make_link(gate, id, prog_fd, ifindex, xdp);
+    }
+    if (r < 0)
+        return fail_attach(r, ifindex, name, xdp, e);
+    attached->xdp = xdp;
+    return 0;
+}
+
+static int update_link(struct gate *gate, uint32_t id, int prog_fd, struct err *e)
+{
+    char path[PIN_PATH_MAX];
+    _cleanup_close_ int fd = -1;
+    int r;
+
+    link_path(gate, id, path);
+    fd = bpf_obj_get(path);
+    r = fd < 0 ? fd : bpf_link_update(fd, prog_fd, NULL);
+    return r < 0 ? fail_kernel(r, "replace the program in place", e) : 0;
+}
+
+static int fail_mode_change(const char *name, enum gate_xdp xdp, struct err *e)
+{
+    const char *is = xdp == GATE_XDP_NATIVE ? "native" : "generic";
+    const char *want = xdp == GATE_XDP_NATIVE ? "generic" : "native";
+
+    err_set(e, 0, EXIT_REFUSED,
+            "%s is attached in %s mode, and the kernel cannot change a live"
+            " attachment to %s without a gap; nothing changed",
+            name, is, want);
+    err_hint(e,
+             "if a moment without the gate is acceptable: smtpgate detach %s, then smtpgate"
+             " attach %s --mode %s",
+             name, name, want);
+    return -EBUSY;
+}
+
+int gate_attach(struct gate *gate, uint32_t id, uint32_t ifindex, const char *name,
+                enum gate_xdp want, struct gate_attached *ret_attached, struct err *e)
+{
+    _cleanup_skeleton_ struct smtpgate_bpf *skel = NULL;
+    struct gate_attached attached = {0};
+    struct gate_link link;
+    int r, prog_fd;
+
+    r = gate_read_link(gate, id, &link, e);
+    if (r < 0)
+        return r;
+    if (link.state == GATE_LINK_ELSEWHERE ||
+        (link.state == GATE_LINK_HERE && link.ifindex != ifindex))
+        return err_set(e, -EXDEV, EXIT_REFUSED, "link %u is on another device than %s", id, name);
+    if (link.state == GATE_LINK_HERE && want != GATE_XDP_NONE && want != link.xdp)
+        return fail_mode_change(name, link.xdp, e);
+    r = load_program(gate, id, &skel, e);
+    if (r < 0)
+        return r;
+    prog_fd = bpf_program__fd(skel->progs.smtpgate);
+    if (link.state == GATE_LINK_HERE) {
+        attached.xdp = link.xdp;
+        attached.replaced = true;
+        r = update_link(gate, id, prog_fd, e);
+    } else {
+        r = gate_detach(gate, id, e); /* a dead pin */
+        if (r == 0)
+            r = create_link(gate, id, prog_fd, ifindex, name, want, &attached, e);
+    }
+    if (r < 0)
+        return r;
+    *ret_attached = attached;
+    return 0;
+}
+
+int gate_detach(struct gate *gate, uint32_t id, struct err *e)
+{
+    char path[PIN_PATH_MAX];
+
+    link_path(gate, id, path);
+    if (unlink(path) < 0 && errno != ENOENT)
+        return fail_kernel(-errno, "take the program off", e);
+    return 0;
+}
+
+static void add_counters(struct sg_counters *sum, const struct sg_counters *more)
+{
+    uint64_t *to = (uint64_t *)sum;
+    const uint64_t *from = (const uint64_t *)more;
+    size_t i;
+
+    _Static_assert(sizeof(*sum) % sizeof(*to) == 0, "only 64-bit counters");
+    for (i = 0; i < sizeof(*sum) / sizeof(*to); i++)
+        to[i] += from[i];
+}
+
+int gate_read_counters(struct gate *gate, uint32_t id, struct sg_counters *ret_counters,
+                       struct err *e)
+{
+    _cleanup_free_ struct sg_counters *per_cpu = NULL;
+    struct bpf_map_info info = {0};
+    __u32 len = sizeof(info), zero = 0;
+    char path[PIN_PATH_MAX];
+    _cleanup_close_ int fd = -1;
+    int r, cpu, cpus = libbpf_num_possible_cpus();
+
+    count_path(gate, id, path);
+    fd = get_pin(gate, path);
+    memset(ret_counters, 0, sizeof(*ret_counters));
+    if (fd == -ENOENT)
+        return 0;
+    if (fd < 0)
+        return fail_kernel(fd, "read the counters", e);
+    r = bpf_obj_get_info_by_fd(fd, &info, &len);
+    if (r < 0 || info.value_size != sizeof(*per_cpu) || cpus < 1)
+        return fail_kernel(r < 0 ? r : -EINVAL, "read the counters", e);
+    per_cpu = calloc((size_t)cpus, sizeof(*per_cpu));
+    if (!per_cpu)
+        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
+    r = bpf_map_lookup_elem(fd, &zero, per_cpu);
+    if (r < 0)
+        return fail_kernel(r, "read the counters", e);
+    for (cpu = 0; cpu < cpus; cpu++)
+        add_counters(ret_counters, &per_cpu[cpu]);
+    return 0;
+}

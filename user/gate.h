@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The gate: the kernel half as pinned in bpffs: maps, the program on each interface, counters. The
+ * only user of libbpf. Knows prefixes and interface numbers, nothing of entries or of the store.
+ *
+ * Links are pinned; a pin whose device lives is only ever updated, never unpinned and made anew:
+ * between the two the port would be open.
+ */
+#ifndef SMTPGATE_GATE_H
+#define SMTPGATE_GATE_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "prefix.h"
+#include "smtpgate_types.h"
+#include "util.h"
+
+struct gate;
+
+/* libbpf's own words go to stderr, or nowhere; they are never written for a person. */
+void gate_set_verbose(bool verbose);
+
+/*
+ * Opens what is pinned below @bpffs. Nothing there, or only part of it, is not an error (see
+ * gate_is_whole); not being permitted to look is. Makes and changes nothing.
+ */
+int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e);
+void gate_close(struct gate *gate);
+DEFINE_CLEANUP(struct gate *, gate_close)
+
+/* All three shared maps are there, of this ABI's shape, and were filled once. */
+bool gate_is_whole(const struct gate *gate);
+
+/* Anything pinned at all, a link included. */
+bool gate_is_present(const struct gate *gate);
+
+/*
+ * Makes and pins the shared maps that are missing, mounting bpffs on /sys/fs/bpf if need be. The
+ * new ones are empty: nothing uses them before gate_attach(), the caller fills them first.
+ */
+int gate_make_maps(struct gate *gate, struct err *e);
+
+/* ---- settings; gate_is_whole() or gate_make_maps() first ---- */
+
+struct gate_state {
+    uint64_t store_id;
+    uint64_t applied; /* revision in force; 0 a change is or was under way */
+    uint64_t mode;    /* the raw word */
+};
+
+void gate_read_state(const struct gate *gate, struct gate_state *ret_state);
+void gate_set_store_id(struct gate *gate, uint64_t store_id);
+void gate_set_applied(struct gate *gate, uint64_t revision);
+void gate_set_mode(struct gate *gate, enum sg_mode mode);
+/* @slots has 65536 bytes, by port: 0 not guarded, else 1 + counter slot. */
+void gate_set_ports(struct gate *gate, const uint8_t *slots);
+bool gate_ports_are(const struct gate *gate, const uint8_t *slots);
+
+/* ---- the tries ---- */
+
+struct gate_use {
+    uint64_t last_seen;   /* Unix seconds; 0 never */
+    uint64_t connections; /* attempts let in */
+};
+
+/*
+ * Adding a prefix that is there already is no error; @ret_added (may be NULL) tells. A transient
+ * ENOMEM is retried for some 60 ms.
+ */
+int gate_add_prefix(struct gate *gate, const struct prefix *prefix, bool *ret_added, struct err *e);
+/* Deleting one that is not there is no error. */
+int gate_delete_prefix(struct gate *gate, const struct prefix *prefix, struct err *e);
+/* Every prefix of both tries, in no order. The tries must not be changed meanwhile. */
+int gate_each_prefix(struct gate *gate, int (*fn)(const struct prefix *prefix, void *arg),
+                     void *arg, struct err *e);
+/* What the program would find for a source (a full-length prefix) or below one; -ENOENT none. */
+int gate_lookup(struct gate *gate, const struct prefix *prefix, struct gate_use *ret_use,
+                struct err *e);
+
+/* ---- interfaces ---- */
+
+enum gate_xdp {
+    GATE_XDP_NONE,
+    GATE_XDP_NATIVE,
+    GATE_XDP_GENERIC,
+};
+
+enum gate_link_state {
+    GATE_LINK_ABSENT,    /* no pin */
+    GATE_LINK_DEAD,      /* the pin's device was deleted */
+    GATE_LINK_HERE,      /* on a device of this network namespace */
+    GATE_LINK_ELSEWHERE, /* alive, on a device of another network namespace */
+};
+
+struct gate_link {
+    enum gate_link_state state;
+    uint32_t ifindex; /* HERE only */
+    char name[IF_NAMESIZE];
+    enum gate_xdp xdp;
+    bool current; /* the program uses the pinned maps */
+};
+
+int gate_read_link(struct gate *gate, uint32_t id, struct gate_link *ret_link, struct err *e);
+
+/* Numbers of all pinned links; the caller frees @ret_ids. */
+int gate_list_links(struct gate *gate, uint32_t **ret_ids, size_t *ret_count, struct err *e);
+
+struct gate_attached {
+    enum gate_xdp xdp;
+    bool replaced;    /* a live link was updated in place */
+    int native_error; /* errno for which auto fell back to generic, else 0 */
+};
+
+/*
+ * Loads the program with the shared maps and the interface's counters and puts it on @ifindex:
+ * updates link @id if it lives there (@want NATIVE or GENERIC must then be what it is), else makes
+ * it. @want NONE is auto: native, then generic. Each is asked for explicitly: the kernel falls back
+ * silently when it may choose.
+ */
+int gate_attach(struct gate *gate, uint32_t id, uint32_t ifindex, const char *name,
+                enum gate_xdp want, struct gate_attached *ret_attached, struct err *e);
+
+/* Takes link @id off its device. No pin is no error. The counters stay. */
+int gate_detach(struct gate *gate, uint32_t id, struct err *e);
+
+/* Sums interface @id's counters over the CPUs; all zero when there are none. */
+int gate_read_counters(struct gate *gate, uint32_t id, struct sg_counters *ret_counters,
+                       struct err *e);
+
+#endif

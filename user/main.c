@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * smtpgate: parses the command line, runs one row of the command table, prints the error if there
+ * is one and turns it into the exit status. The only file that exits.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd.h"
+
+enum {
+    LONG_STATE = 256,
+    LONG_BPFFS,
+    LONG_HELP,
+    LONG_VERSION,
+    LONG_COMMAND, /* + enum cmd_option */
+};
+
+#define GLOBAL_SHORT "jnyqv"
+
+static const struct option global_options[] = {
+    {"json", no_argument, NULL, 'j'},
+    {"dry-run", no_argument, NULL, 'n'},
+    {"yes", no_argument, NULL, 'y'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"state", required_argument, NULL, LONG_STATE},
+    {"bpffs", required_argument, NULL, LONG_BPFFS},
+    {"help", no_argument, NULL, LONG_HELP},
+    {"version", no_argument, NULL, LONG_VERSION},
+};
+
+struct invocation {
+    struct cmd_context ctx;
+    const struct cmd *cmd;
+    bool verbose, help, version;
+};
+
+static const char *environment_or(const char *name, const char *fallback)
+{
+    const char *value = secure_getenv(name);
+
+    return value && *value ? value : fallback;
+}
+
+/* Global options, then those of @cmd (which may be NULL), then the end. */
+static void build_options(const struct cmd *cmd, struct option *options)
+{
+    size_t n = ARRAY_SIZE(global_options);
+    int i;
+
+    memcpy(options, global_options, sizeof(global_options));
+    for (i = 0; cmd && i < OPT_COUNT; i++)
+        if (cmd->options & 1U << i)
+            options[n++] = (struct option){cmd_options[i].name,
+                                           cmd_options[i].value ? required_argument : no_argument,
+                                           NULL, LONG_COMMAND + i};
+    options[n] = (struct option){0};
+}
+
+static void take_option(struct invocation *inv, int option)
+{
+    switch (option) {
+    case 'j':
+        inv->ctx.out.json = true;
+        break;
+    case 'n':
+        inv->ctx.dry_run = true;
+        break;
+    case 'y':
+        inv->ctx.yes = true;
+        break;
+    case 'q':
+        inv->ctx.out.quiet = true;
+        break;
+    case 'v':
+        inv->verbose = true;
+        break;
+    case LONG_STATE:
+        inv->ctx.state = optarg;
+        break;
+    case LONG_BPFFS:
+        inv->ctx.bpffs = optarg;
+        break;
+    case LONG_HELP:
+        inv->help = true;
+        break;
+    case LONG_VERSION:
+        inv->version = true;
+        break;
+    default:
+        inv->ctx.options[option - LONG_COMMAND] = optarg ? optarg : "";
+        break;
+    }
+}
+
+static int fail_option(const struct invocation *inv, int option, char **argv, struct err *e)
+{
+    const char *name = inv->cmd ? inv->cmd->name : NULL;
+    char shown[64], letter[3] = {'-', (char)optopt, '\0'};
+    const char *word = optopt && optopt < 256 ? letter : argv[optind - 1];
+
+    text_escape(word, shown, sizeof(shown));
+    if (option == ':')
+        err_set(e, 0, EXIT_USAGE, "%s wants a value", shown);
+    else
+        err_set(e, 0, EXIT_USAGE, "there is no option %s%s%s", shown, name ? " for " : "",
+                name ? name : "");
+    err_hint(e, name ? "smtpgate help %s" : "smtpgate help", name);
+    return -EINVAL;
+}
+
+/*
+ * Two passes over the words: up to the command with the global options only, then the rest with the
+ * command's own too. "+" stops at the first word, ":" tells a missing value from an unknown option.
+ */
+static int parse_options(struct invocation *inv, const char *mode, int argc, char **argv,
+                         struct err *e)
+{
+    struct option options[ARRAY_SIZE(global_options) + OPT_COUNT + 1];
+    int option;
+
+    build_options(inv->cmd, options);
+    opterr = 0;
+    optind = 0;
+    while ((option = getopt_long(argc, argv, mode, options, NULL)) != -1) {
+        if (option == '?' || option == ':')
+            return fail_option(inv, option, argv, e);
+        take_option(inv, option);
+    }
+    return 0;
+}
+
+static int check_args(const struct invocation *inv, struct err *e)
+{
+    const struct cmd *cmd = inv->cmd;
+    char shown[64];
+
+    if (inv->ctx.n_args < cmd->min_args)
+        err_set(e, 0, EXIT_USAGE, "%s wants %s", cmd->name, cmd->args);
+    else if (inv->ctx.n_args > cmd->max_args)
+        err_set(e, 0, EXIT_USAGE, "\"%s\" is one word too many",
+                text_escape(inv->ctx.args[cmd->max_args], shown, sizeof(shown)));
+    else
+        return 0;
+    err_hint(e, "smtpgate help %s", cmd->name);
+    return -EINVAL;
+}
+
+static int parse(struct invocation *inv, int argc, char **argv, struct err *e)
+{
+    static char status[] = "status", *bare[] = {status, NULL};
+    int r = parse_options(inv, "+:" GLOBAL_SHORT, argc, argv, e);
+
+    if (r < 0)
+        return r;
+    argc -= optind;
+    argv += optind;
+    if (argc == 0) {
+        argc = 1;
+        argv = bare;
+    }
+    if (inv->version || (inv->help && argv == bare))
+        return 0;
+    inv->cmd = cmd_find(argv[0], e);
+    if (!inv->cmd)
+        return -EINVAL;
+    r = parse_options(inv, ":" GLOBAL_SHORT, argc, argv, e);
+    if (r < 0)
+        return r;
+    inv->ctx.args = argv + optind;
+    inv->ctx.n_args = (size_t)(argc - optind);
+    return inv->help || inv->version ? 0 : check_args(inv, e);
+}
+
+static int run(struct invocation *inv, struct err *e)
+{
+    struct cmd_context help = inv->ctx;
+    char *topic[] = {inv->cmd ? (char *)inv->cmd->name : NULL, NULL};
+
+    if (inv->version) {
+        out_text(&inv->ctx.out, "smtpgate %s\n", SG_VERSION);
+        out_json(&inv->ctx.out, json_pack("{s:s}", "version", SG_VERSION));
+        return 0;
+    }
+    if (inv->help) {
+        help.args = topic;
+        help.n_args = inv->cmd ? 1 : 0;
+        return cmd_help(&help, e);
+    }
+    gate_set_verbose(inv->verbose);
+    return inv->cmd->run(&inv->ctx, e);
+}
+
+/* -j is known before anything can go wrong with the rest of the line. */
+static bool wants_json(int argc, char **argv)
+{
+    int i;
+
+    for (i = 1; i < argc && strcmp(argv[i], "--"); i++)
+        if (!strcmp(argv[i], "--json") ||
+            (argv[i][0] == '-' && strspn(argv[i] + 1, GLOBAL_SHORT) == strlen(argv[i] + 1) &&
+             strchr(argv[i], 'j')))
+            return true;
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    struct invocation inv = {
+        .ctx = {.state = environment_or("SMTPGATE_STATE", "/var/lib/smtpgate"),
+                .bpffs = environment_or("SMTPGATE_BPFFS", "/sys/fs/bpf/smtpgate")}};
+    struct err e = {0};
+    int r;
+
+    inv.ctx.out.json = wants_json(argc, argv);
+    r = parse(&inv, argc, argv, &e);
+    if (r == 0)
+        r = run(&inv, &e);
+    if (r >= 0 && out_flush() < 0) {
+        r = err_set(&e, -EIO, EXIT_REFUSED, "could not write the answer: %s", strerror(errno));
+        inv.ctx.out.json = false;
+    }
+    if (r < 0) {
+        out_error(&inv.ctx.out, inv.cmd ? inv.cmd->name : NULL, &e);
+        out_flush();
+        return (int)e.code;
+    }
+    return r;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See out.h. */
+#include "out.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "util.h"
+
+#define SCHEMA 1
+
+#define PRINT(stream, fmt)          \
+    do {                            \
+        va_list _ap;                \
+        va_start(_ap, fmt);         \
+        vfprintf(stream, fmt, _ap); \
+        va_end(_ap);                \
+    } while (0)
+
+void out_text(const struct out *out, const char *fmt, ...)
+{
+    if (!out->json)
+        PRINT(stdout, fmt);
+}
+
+void out_done(const struct out *out, const char *fmt, ...)
+{
+    if (!out->json && !out->quiet)
+        PRINT(stdout, fmt);
+}
+
+void out_note(const struct out *out, const char *fmt, ...)
+{
+    if (out->quiet)
+        return;
+    fflush(stdout); /* so that both read in order on a terminal */
+    fputs("smtpgate: note: ", stderr);
+    PRINT(stderr, fmt);
+}
+
+void out_warn(const struct out *out, const char *fmt, ...)
+{
+    (void)out;
+    fflush(stdout);
+    fputs("smtpgate: warning: ", stderr);
+    PRINT(stderr, fmt);
+}
+
+static json_t *envelope(bool ok, json_t *object)
+{
+    json_t *all = json_pack("{s:i, s:b}", "schema", SCHEMA, "ok", ok);
+
+    if (all && object)
+        json_object_update(all, object);
+    json_decref(object);
+    return all;
+}
+
+static void dump_line(json_t *object)
+{
+    json_dumpf(object, stdout, JSON_COMPACT);
+    fputc('\n', stdout);
+    json_decref(object);
+}
+
+void out_json(const struct out *out, json_t *object)
+{
+    if (out->json)
+        dump_line(envelope(true, object));
+    else
+        json_decref(object);
+}
+
+void out_stream_begin(struct out_stream *stream, const struct out *out, json_t *object,
+                      const char *array)
+{
+    _cleanup_free_ char *text = NULL;
+    json_t *head;
+
+    *stream = (struct out_stream){.out = out};
+    if (!out->json) {
+        json_decref(object);
+        return;
+    }
+    head = envelope(true, object);
+    text = json_dumps(head, JSON_COMPACT);
+    json_decref(head);
+    /* Open the object again: its closing brace is the last character. */
+    if (text)
+        fprintf(stdout, "%.*s,\"%s\":[", (int)strlen(text) - 1, text, array);
+}
+
+void out_stream_item(struct out_stream *stream, json_t *item)
+{
+    if (stream->out->json) {
+        if (stream->any)
+            fputc(',', stdout);
+        json_dumpf(item, stdout, JSON_COMPACT);
+        stream->any = true;
+    }
+    json_decref(item);
+}
+
+void out_stream_end(struct out_stream *stream)
+{
+    if (stream->out->json)
+        fputs("]}\n", stdout);
+}
+
+void out_error(const struct out *out, const char *command, const struct err *e)
+{
+    fflush(stdout);
+    if (out->json) {
+        json_t *hint = e->hint[0] ? json_string(e->hint) : json_null();
+
+        dump_line(envelope(false, json_pack("{s:{s:i, s:s, s:o}}", "error", "code", (int)e->code,
+                                            "message", e->message, "hint", hint)));
+        return;
+    }
+    fprintf(stderr, "smtpgate: %s%s%s\n", command ? command : "", command ? ": " : "", e->message);
+    if (e->hint[0])
+        fprintf(stderr, "  hint: %s\n", e->hint);
+}
+
+int out_ask(const char *question)
+{
+    char answer[16];
+
+    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+        return -ENOTTY;
+    fflush(stdout);
+    fprintf(stderr, "%s [y/N] ", question);
+    if (!fgets(answer, sizeof(answer), stdin))
+        return 0;
+    return !strcasecmp(answer, "y\n") || !strcasecmp(answer, "yes\n");
+}
+
+int out_flush(void)
+{
+    return fflush(stdout) < 0 || ferror(stdout) ? -(errno ? errno : EIO) : 0;
+}
+
+const char *out_time(int64_t seconds, char buf[OUT_TIME_MAX])
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+
+    buf[0] = '\0';
+    if (seconds && gmtime_r(&t, &tm))
+        strftime(buf, OUT_TIME_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    return buf;
+}
+
+json_t *out_json_time(int64_t seconds)
+{
+    char buf[OUT_TIME_MAX];
+
+    return seconds ? json_string(out_time(seconds, buf)) : json_null();
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Everything a person or a script reads: text or one JSON object, never both on stdout. The only
+ * file beside main.c that prints. Knows nothing of the product.
+ */
+#ifndef SMTPGATE_OUT_H
+#define SMTPGATE_OUT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+
+struct out {
+    bool json;
+    bool quiet;
+};
+
+/* What was asked for, on stdout; nothing with -j. */
+void out_text(const struct out *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* What was done, on stdout; nothing with -j or -q. */
+void out_done(const struct out *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Good to know, on stderr; nothing with -q. */
+void out_note(const struct out *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Must be known, on stderr, always. */
+void out_warn(const struct out *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * With -j: prints @object with "schema" and "ok" in front. Takes @object over in any case; NULL is
+ * out of memory.
+ */
+void out_json(const struct out *out, json_t *object);
+
+/*
+ * A JSON object whose last member is a long array, item by item; out_text-like commands call
+ * out_stream_end also after no item. @object (taken over) holds the members in front.
+ */
+struct out_stream {
+    const struct out *out;
+    bool any;
+};
+
+void out_stream_begin(struct out_stream *stream, const struct out *out, json_t *object,
+                      const char *array);
+void out_stream_item(struct out_stream *stream, json_t *item);
+void out_stream_end(struct out_stream *stream);
+
+/* With -j the error object on stdout, else sentence and hint on stderr. @command may be NULL. */
+void out_error(const struct out *out, const char *command, const struct err *e);
+
+/*
+ * Asks on the terminal, default no. 1 yes, 0 no, -ENOTTY when stdin or stderr is no terminal.
+ */
+int out_ask(const char *question);
+
+/* 0, or -errno when stdout could not take everything (a full disk behind a redirection). */
+int out_flush(void);
+
+/* "2026-11-23T10:20:30Z" of Unix seconds; "" for 0. Returns @buf. */
+#define OUT_TIME_MAX 32
+const char *out_time(int64_t seconds, char buf[OUT_TIME_MAX]);
+
+/* The same as a JSON string; null for 0. */
+json_t *out_json_time(int64_t seconds);
+
+#endif

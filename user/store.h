@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The store: the list, the settings and the interfaces, durable in one SQLite file. It is the
+ * truth; all kernel state can be made anew from it. The only user of SQLite; knows nothing of the
+ * kernel.
+ *
+ * Within a transaction the store collects which prefixes came and went (store_delta), so a change
+ * costs as much as what it touches, whatever the size of the list.
+ */
+#ifndef SMTPGATE_STORE_H
+#define SMTPGATE_STORE_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "addr.h"
+#include "delta.h"
+#include "err.h"
+#include "smtpgate_types.h"
+#include "text.h"
+#include "util.h"
+
+struct store;
+
+enum store_access {
+    STORE_READ,  /* fails with -ENOENT where there is no store */
+    STORE_WRITE, /* makes the file if missing; the directory is there (lock_take) */
+    STORE_DRY,   /* for -n: as WRITE, but never makes anything: an absent store is an empty one in
+                  * memory */
+};
+
+#define STORE_LIMIT_NONE 0
+
+struct store_port {
+    uint16_t port;
+    uint8_t slot; /* counter slot, its own for life */
+    bool guarded;
+};
+
+struct store_settings {
+    uint64_t id;       /* of this store; random, made once, never 0 */
+    uint64_t revision; /* grows with each change that concerns the kernel; starts at 1 */
+    enum sg_mode mode;
+    uint32_t limit; /* entries a list takes; STORE_LIMIT_NONE */
+    struct store_port ports[SG_PORT_SLOTS];
+    unsigned int n_ports; /* in use in @ports, guarded or not; ascending by port */
+};
+
+struct store_entry {
+    int64_t id;
+    struct who who;
+    char remark[REMARK_MAX + 1];
+    char account[256]; /* "" is the host list */
+    int64_t created;   /* Unix seconds */
+    int64_t expires;   /* Unix seconds; 0 never */
+};
+
+struct store_counts {
+    uint64_t entries;
+    uint64_t prefixes;
+};
+
+enum store_iface_mode {
+    STORE_IFACE_AUTO,
+    STORE_IFACE_NATIVE,
+    STORE_IFACE_GENERIC,
+};
+
+/* An interface that was attached at least once; @wanted: it shall be attached now. */
+struct store_iface {
+    uint32_t id;
+    char name[IF_NAMESIZE];
+    enum store_iface_mode mode;
+    bool wanted;
+};
+
+/*
+ * Errors of all calls: EXIT_DENIED (no permission), EXIT_BUSY (locked by another), EXIT_REFUSED
+ * (disk full, read-only, damaged, written by a newer version). The file is never repaired or
+ * replaced on its own.
+ */
+/* A file is there, or it cannot be told. */
+bool store_exists(const char *dir);
+
+int store_open(const char *dir, enum store_access mode, struct store **ret_store, struct err *e);
+void store_close(struct store *store);
+DEFINE_CLEANUP(struct store *, store_close)
+
+/* Checks the file's structure in full; for sync, which makes the kernel equal to it. */
+int store_verify(struct store *store, struct err *e);
+
+int store_begin(struct store *store, struct err *e);
+int store_commit(struct store *store, struct err *e);
+/* No-op outside a transaction; clears the delta. */
+void store_rollback(struct store *store);
+
+/* Settled; owned by the store; valid until the transaction ends. */
+const struct delta *store_delta(struct store *store);
+
+/* True when something that concerns the kernel changed in this transaction. */
+bool store_kernel_changed(const struct store *store);
+
+int store_read_settings(struct store *store, struct store_settings *ret_settings, struct err *e);
+int store_read_counts(struct store *store, struct store_counts *ret_counts, struct err *e);
+int store_count_entries(struct store *store, const char *account, uint64_t *ret_count,
+                        struct err *e);
+
+/* Within a transaction, and only if something concerns the kernel: the revision grows by one. */
+int store_bump_revision(struct store *store, struct err *e);
+int store_set_mode(struct store *store, enum sg_mode mode, struct err *e);
+int store_set_limit(struct store *store, uint32_t limit, struct err *e);
+/* Guards exactly @ports (host order, 1..SG_PORTS_MAX of them, no duplicates). */
+int store_set_ports(struct store *store, const uint16_t *ports, unsigned int n, struct err *e);
+
+/*
+ * Adds an entry and its prefixes. -EEXIST (no error set) when the same kind and set stands in the
+ * same list already; @ret_id is then that one.
+ */
+int store_add_entry(struct store *store, const struct who *who, const char *account,
+                    const char *remark, int64_t now, int64_t *ret_id, struct err *e);
+int store_delete_entry(struct store *store, const struct store_entry *entry, struct err *e);
+int store_set_remark(struct store *store, int64_t id, const char *remark, struct err *e);
+
+/* -ENOENT (no error set) when there is none. */
+int store_find_id(struct store *store, int64_t id, struct store_entry *ret_entry, struct err *e);
+/* The same kind first; else the one entry of the same set in another spelling. */
+int store_find_who(struct store *store, const struct who *who, const char *account,
+                   struct store_entry *ret_entry, struct err *e);
+/* The narrowest entry that covers all of @first..@last. */
+int store_find_covering(struct store *store, const struct addr *first, const struct addr *last,
+                        struct store_entry *ret_entry, struct err *e);
+
+/* Callbacks return 0 to go on; anything else ends the walk and is returned. */
+int store_each_entry(struct store *store, int (*fn)(const struct store_entry *entry, void *arg),
+                     void *arg, struct err *e);
+/* Every prefix once, ascending as prefix_cmp() orders. */
+int store_each_prefix(struct store *store, int (*fn)(const struct prefix *prefix, void *arg),
+                      void *arg, struct err *e);
+int store_each_iface(struct store *store, int (*fn)(const struct store_iface *iface, void *arg),
+                     void *arg, struct err *e);
+
+/* Inserts (id 0, @ret_id is the new one; or a given id that is free) or updates the row of that id.
+ */
+int store_put_iface(struct store *store, const struct store_iface *iface, uint32_t *ret_id,
+                    struct err *e);
+
+#endif

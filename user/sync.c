@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See sync.h. */
+#include "sync.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "iface.h"
+
+/* A list longer than this is compared by sync, not by each status. */
+#define COMPARE_MAX 20000
+
+/* ---- the list ---- */
+
+struct prefix_list {
+    struct prefix *items;
+    size_t count, room, max;
+};
+
+static void prefix_list_free(struct prefix_list *list)
+{
+    free(list->items);
+}
+
+#define _cleanup_prefix_list_ __attribute__((cleanup(prefix_list_free)))
+
+/* -E2BIG beyond max (0: no bound). */
+static int collect_prefix(const struct prefix *prefix, void *arg)
+{
+    struct prefix_list *list = arg;
+
+    if (list->max && list->count == list->max)
+        return -E2BIG;
+    if (list->count == list->room) {
+        size_t room = list->room ? list->room * 2 : 256;
+        struct prefix *items = reallocarray(list->items, room, sizeof(*items));
+
+        if (!items)
+            return -ENOMEM;
+        list->items = items;
+        list->room = room;
+    }
+    list->items[list->count++] = *prefix;
+    return 0;
+}
+
+static int compare_prefixes(const void *a, const void *b)
+{
+    return prefix_cmp(a, b);
+}
+
+/* Walks both sorted lists; @delta gets +1 for what only the store has, -1 for the kernel's surplus.
+ */
+static int diff_lists(const struct prefix_list *store, const struct prefix_list *kernel,
+                      struct delta *delta)
+{
+    size_t i = 0, j = 0;
+    int r = 0;
+
+    while (r == 0 && (i < store->count || j < kernel->count)) {
+        int order = i == store->count    ? 1
+                    : j == kernel->count ? -1
+                                         : prefix_cmp(&store->items[i], &kernel->items[j]);
+
+        if (order < 0)
+            r = delta_push(delta, &store->items[i], +1);
+        else if (order > 0)
+            r = delta_push(delta, &kernel->items[j], -1);
+        i += order <= 0;
+        j += order >= 0;
+    }
+    return r;
+}
+
+static int read_delta(struct store *store, struct gate *gate, size_t max, struct delta *ret_delta,
+                      struct err *e)
+{
+    _cleanup_prefix_list_ struct prefix_list in_store = {.max = max};
+    _cleanup_prefix_list_ struct prefix_list in_kernel = {.max = max};
+    int r = store_each_prefix(store, collect_prefix, &in_store, e);
+
+    if (r == 0)
+        r = gate_each_prefix(gate, collect_prefix, &in_kernel, e);
+    if (r == 0 && in_kernel.count)
+        qsort(in_kernel.items, in_kernel.count, sizeof(*in_kernel.items), compare_prefixes);
+    if (r == 0)
+        r = diff_lists(&in_store, &in_kernel, ret_delta);
+    if (r == -ENOMEM)
+        err_set(e, r, EXIT_REFUSED, "out of memory");
+    return r;
+}
+
+void sync_port_slots(const struct store_settings *settings, uint8_t slots[65536])
+{
+    unsigned int i;
+
+    memset(slots, 0, 65536);
+    for (i = 0; i < settings->n_ports; i++)
+        if (settings->ports[i].guarded)
+            slots[settings->ports[i].port] = (uint8_t)(settings->ports[i].slot + 1);
+}
+
+static int apply_step(struct gate *gate, const struct delta *delta, int step, struct err *e)
+{
+    size_t i;
+    int r = 0;
+
+    for (i = 0; r == 0 && i < delta->count; i++) {
+        if (delta->items[i].step != step)
+            continue;
+        r = step > 0 ? gate_add_prefix(gate, &delta->items[i].prefix, NULL, e)
+                     : gate_delete_prefix(gate, &delta->items[i].prefix, e);
+    }
+    return r;
+}
+
+int sync_list(struct store *store, struct gate *gate, uint64_t *ret_fixed, struct err *e)
+{
+    _cleanup_delta_ struct delta delta = {0};
+    struct store_settings settings;
+    uint8_t slots[65536];
+    int r = store_read_settings(store, &settings, e);
+
+    if (r < 0)
+        return r;
+    r = read_delta(store, gate, 0, &delta, e);
+    if (r < 0)
+        return r;
+    gate_set_applied(gate, 0);
+    r = apply_step(gate, &delta, +1, e);
+    if (r < 0)
+        return r;
+    sync_port_slots(&settings, slots);
+    gate_set_ports(gate, slots);
+    gate_set_mode(gate, settings.mode);
+    gate_set_store_id(gate, settings.id);
+    r = apply_step(gate, &delta, -1, e);
+    if (r < 0)
+        return r;
+    gate_set_applied(gate, settings.revision);
+    *ret_fixed = delta.count;
+    return 0;
+}
+
+int sync_compare(struct store *store, struct gate *gate, const struct store_settings *settings,
+                 struct sync_check *ret_check, struct err *e)
+{
+    _cleanup_delta_ struct delta delta = {0};
+    struct sync_check check = {.present = gate_is_whole(gate)};
+    struct gate_state state;
+    uint8_t slots[65536];
+    size_t i;
+    int r;
+
+    if (!check.present) {
+        *ret_check = check;
+        return 0;
+    }
+    gate_read_state(gate, &state);
+    sync_port_slots(settings, slots);
+    check.same_store = state.store_id == settings->id;
+    check.applied = state.applied == settings->revision;
+    check.settings = state.mode == (uint64_t)settings->mode && gate_ports_are(gate, slots);
+    r = read_delta(store, gate, COMPARE_MAX, &delta, e);
+    if (r < 0 && r != -E2BIG)
+        return r;
+    check.counted = r == 0;
+    for (i = 0; i < delta.count; i++)
+        if (delta.items[i].step > 0)
+            check.missing++;
+        else
+            check.surplus++;
+    *ret_check = check;
+    return 0;
+}
+
+bool sync_is_equal(const struct sync_check *check)
+{
+    return check->present && check->same_store && check->applied && check->settings &&
+           !check->missing && !check->surplus;
+}
+
+/* ---- interfaces ---- */
+
+void sync_ifaces_free(struct sync_ifaces *ifaces)
+{
+    free(ifaces->items);
+    memset(ifaces, 0, sizeof(*ifaces));
+}
+
+static int collect_iface(const struct store_iface *row, void *arg)
+{
+    struct sync_ifaces *ifaces = arg;
+    struct sync_iface *items =
+        reallocarray(ifaces->items, ifaces->count + 1, sizeof(*ifaces->items));
+
+    if (!items)
+        return -ENOMEM;
+    ifaces->items = items;
+    items[ifaces->count++] = (struct sync_iface){.row = *row};
+    return 0;
+}
+
+static bool has_row(const struct sync_ifaces *ifaces, uint32_t id)
+{
+    size_t i;
+
+    for (i = 0; i < ifaces->count; i++)
+        if (ifaces->items[i].row.id == id)
+            return true;
+    return false;
+}
+
+/* Rows for pinned links that have none. */
+static int collect_strays(struct gate *gate, struct sync_ifaces *ifaces, struct err *e)
+{
+    _cleanup_free_ uint32_t *ids = NULL;
+    size_t i, count;
+    int r = gate_list_links(gate, &ids, &count, e);
+
+    for (i = 0; r == 0 && i < count; i++) {
+        struct store_iface row = {.id = ids[i]};
+
+        if (has_row(ifaces, ids[i]))
+            continue;
+        snprintf(row.name, sizeof(row.name), SG_PIN_LINK_FMT, ids[i]);
+        r = collect_iface(&row, ifaces);
+    }
+    return r;
+}
+
+static bool link_is_live(const struct gate_link *link)
+{
+    return link->state == GATE_LINK_HERE || link->state == GATE_LINK_ELSEWHERE;
+}
+
+/* The item whose link is on device @ifindex of this namespace, or NULL. */
+static struct sync_iface *find_on_device(const struct sync_ifaces *ifaces, uint32_t ifindex)
+{
+    size_t i;
+
+    for (i = 0; i < ifaces->count; i++)
+        if (ifaces->items[i].link.state == GATE_LINK_HERE &&
+            ifaces->items[i].link.ifindex == ifindex)
+            return &ifaces->items[i];
+    return NULL;
+}
+
+static int read_links(struct gate *gate, struct sync_ifaces *ifaces, struct err *e)
+{
+    size_t i;
+    int r;
+
+    for (i = 0; i < ifaces->count; i++) {
+        struct sync_iface *iface = &ifaces->items[i];
+
+        r = gate_read_link(gate, iface->row.id, &iface->link, e);
+        if (r < 0)
+            return r;
+        if (!iface->row.wanted && iface->link.state == GATE_LINK_HERE)
+            snprintf(iface->row.name, sizeof(iface->row.name), "%s", iface->link.name);
+        iface->row.wanted |= link_is_live(&iface->link);
+    }
+    for (i = 0; i < ifaces->count; i++) {
+        struct sync_iface *iface = &ifaces->items[i];
+        uint32_t ifindex = if_nametoindex(iface->row.name);
+
+        iface->open_here = ifindex && !find_on_device(ifaces, ifindex);
+    }
+    return 0;
+}
+
+int sync_read_ifaces(struct store *store, struct gate *gate, struct sync_ifaces *ret_ifaces,
+                     struct err *e)
+{
+    _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
+    int r = store_each_iface(store, collect_iface, &ifaces, e);
+
+    if (r == 0)
+        r = collect_strays(gate, &ifaces, e);
+    if (r == 0)
+        r = read_links(gate, &ifaces, e);
+    if (r == -ENOMEM)
+        return err_set(e, r, EXIT_REFUSED, "out of memory");
+    if (r < 0)
+        return r;
+    *ret_ifaces = ifaces;
+    ifaces = (struct sync_ifaces){0};
+    return 0;
+}
+
+bool sync_iface_is_good(const struct sync_iface *iface)
+{
+    return link_is_live(&iface->link) && iface->link.current && !iface->open_here;
+}
+
+static enum gate_xdp wanted_xdp(enum store_iface_mode mode)
+{
+    return mode == STORE_IFACE_NATIVE    ? GATE_XDP_NATIVE
+           : mode == STORE_IFACE_GENERIC ? GATE_XDP_GENERIC
+                                         : GATE_XDP_NONE;
+}
+
+/* Remembers @row and puts the program on @ifindex. */
+static int attach_row(struct store *store, struct gate *gate, const struct store_iface *row,
+                      uint32_t ifindex, enum gate_xdp want, struct sync_result *ret_result,
+                      struct err *e)
+{
+    struct sync_result result = {0};
+    int r = store_put_iface(store, row, &result.id, e);
+
+    if (r < 0)
+        return r;
+    snprintf(result.name, sizeof(result.name), "%s", row->name);
+    r = gate_attach(gate, result.id, ifindex, row->name, want, &result.attached, e);
+    if (r < 0)
+        return r;
+    *ret_result = result;
+    return 0;
+}
+
+/* The row to use for a device: the one that is on it, else a free one of that name, else none. */
+static const struct sync_iface *find_row(const struct sync_ifaces *ifaces, const char *name,
+                                         uint32_t ifindex)
+{
+    const struct sync_iface *on_device = find_on_device(ifaces, ifindex);
+    size_t i;
+
+    if (on_device)
+        return on_device;
+    for (i = 0; i < ifaces->count; i++)
+        if (!strcmp(ifaces->items[i].row.name, name) && !link_is_live(&ifaces->items[i].link))
+            return &ifaces->items[i];
+    return NULL;
+}
+
+int sync_attach(struct store *store, struct gate *gate, const char *name,
+                enum store_iface_mode mode, struct sync_result *ret_result, struct err *e)
+{
+    _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
+    struct store_iface row = {.mode = mode, .wanted = true};
+    const struct sync_iface *found;
+    uint32_t ifindex;
+    int r = iface_check(name, &ifindex, e);
+
+    if (r < 0)
+        return r;
+    r = sync_read_ifaces(store, gate, &ifaces, e);
+    if (r < 0)
+        return r;
+    found = find_row(&ifaces, name, ifindex);
+    row.id = found ? found->row.id : 0;
+    snprintf(row.name, sizeof(row.name), "%s", name);
+    return attach_row(store, gate, &row, ifindex, wanted_xdp(mode), ret_result, e);
+}
+
+/* A row whose device is gone and whose name another row's device bears now. */
+static int forget_row(struct store *store, struct gate *gate, const struct store_iface *row,
+                      struct err *e)
+{
+    struct store_iface forgotten = *row;
+    uint32_t id;
+    int r = gate_detach(gate, row->id, e);
+
+    forgotten.wanted = false;
+    return r < 0 ? r : store_put_iface(store, &forgotten, &id, e);
+}
+
+/* 1 when there was nothing to do. */
+static int sync_iface(struct store *store, struct gate *gate, const struct sync_iface *iface,
+                      struct sync_result *ret_result, struct err *e)
+{
+    struct store_iface row = iface->row;
+    uint32_t ifindex;
+    int r;
+
+    if (iface->link.state == GATE_LINK_HERE) {
+        snprintf(row.name, sizeof(row.name), "%s", iface->link.name);
+        return attach_row(store, gate, &row, iface->link.ifindex, GATE_XDP_NONE, ret_result, e);
+    }
+    if (iface->link.state == GATE_LINK_ELSEWHERE && !iface->open_here) {
+        r = store_put_iface(store, &row, &row.id, e);
+        return r < 0 ? r : 1;
+    }
+    if (if_nametoindex(row.name) && !iface->open_here) {
+        r = forget_row(store, gate, &row, e);
+        return r < 0 ? r : 1;
+    }
+    r = iface_check(row.name, &ifindex, e);
+    if (r < 0)
+        return r;
+    if (iface->link.state == GATE_LINK_ELSEWHERE)
+        row.id = 0;
+    return attach_row(store, gate, &row, ifindex, wanted_xdp(row.mode), ret_result, e);
+}
+
+int sync_all_ifaces(struct store *store, struct gate *gate,
+                    void (*fn)(const struct sync_result *result, const struct err *problem,
+                               void *arg),
+                    void *arg, struct err *e)
+{
+    _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
+    size_t i;
+    int first = 0, r = sync_read_ifaces(store, gate, &ifaces, e);
+
+    if (r < 0)
+        return r;
+    for (i = 0; i < ifaces.count; i++) {
+        struct sync_result result = {0};
+        struct err problem = {0};
+
+        if (!ifaces.items[i].row.wanted)
+            continue;
+        snprintf(result.name, sizeof(result.name), "%s", ifaces.items[i].row.name);
+        r = sync_iface(store, gate, &ifaces.items[i], &result, &problem);
+        if (r == 1)
+            continue;
+        if (r == 0)
+            r = read_links(gate, &ifaces, &problem); /* two rows may want the same device */
+        if (fn)
+            fn(&result, r < 0 ? &problem : NULL, arg);
+        if (r < 0 && first == 0) {
+            first = r;
+            if (e)
+                *e = problem;
+            /* At boot an interface may simply not be there yet. */
+            if (e && e->code == EXIT_USAGE)
+                e->code = EXIT_REFUSED;
+        }
+    }
+    return first;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Store -> kernel: the one reconcile path. Boot, upgrade, repair and healing after a kill are all
+ * these calls. Knows store and gate and nothing of the command line.
+ */
+#ifndef SMTPGATE_SYNC_H
+#define SMTPGATE_SYNC_H
+
+#include "gate.h"
+#include "store.h"
+
+/*
+ * Makes tries, ports and mode in the kernel equal to the store, in place: all missing prefixes
+ * first, then ports and mode, then the surplus ones go; a source allowed before and after is never
+ * dropped in between, one denied before and after never let in. gate_make_maps() comes first.
+ * @ret_fixed: prefixes added and removed.
+ */
+int sync_list(struct store *store, struct gate *gate, uint64_t *ret_fixed, struct err *e);
+
+/* What of the kernel's state differs from the store's. */
+struct sync_check {
+    bool present;     /* shared maps are there and filled */
+    bool same_store;  /* and were made from this store */
+    bool applied;     /* this revision of it */
+    bool settings;    /* ports and mode are what the store says */
+    bool counted;     /* the prefixes were compared one by one (not done for very long lists) */
+    uint64_t missing; /* in the store only */
+    uint64_t surplus; /* in the kernel only */
+};
+
+/* @settings as just read from @store. */
+int sync_compare(struct store *store, struct gate *gate, const struct store_settings *settings,
+                 struct sync_check *ret_check, struct err *e);
+bool sync_is_equal(const struct sync_check *check);
+
+/* Counter slots by port, as the kernel wants them. */
+void sync_port_slots(const struct store_settings *settings, uint8_t slots[65536]);
+
+/* ---- interfaces ---- */
+
+/* A remembered interface beside what the kernel has of it. */
+struct sync_iface {
+    struct store_iface row;
+    struct gate_link link;
+    bool open_here; /* a device of that name is here and the gate is not on it */
+};
+
+struct sync_ifaces {
+    struct sync_iface *items;
+    size_t count;
+};
+
+void sync_ifaces_free(struct sync_ifaces *ifaces);
+#define _cleanup_ifaces_ __attribute__((cleanup(sync_ifaces_free)))
+
+/*
+ * All remembered interfaces and all pinned links. A live link without a row, or whose row says it
+ * is not wanted (an attach or a detach that was killed), comes as wanted: the closed side wins.
+ */
+int sync_read_ifaces(struct store *store, struct gate *gate, struct sync_ifaces *ret_ifaces,
+                     struct err *e);
+
+/* The gate is on it, with the maps that are pinned now. */
+bool sync_iface_is_good(const struct sync_iface *iface);
+
+/* What one interface got. */
+struct sync_result {
+    char name[IF_NAMESIZE];
+    uint32_t id;
+    struct gate_attached attached;
+};
+
+/*
+ * Attaches interface @name, or replaces the program on it in place. Call within a transaction; on
+ * failure nothing new stays attached.
+ */
+int sync_attach(struct store *store, struct gate *gate, const char *name,
+                enum store_iface_mode mode, struct sync_result *ret_result, struct err *e);
+
+/*
+ * Puts the present program on all wanted interfaces, follows renamed ones, clears dead pins. Goes
+ * on after a failure and returns the first one; @fn (may be NULL) hears of every interface, with
+ * @problem NULL where all is well.
+ */
+int sync_all_ifaces(struct store *store, struct gate *gate,
+                    void (*fn)(const struct sync_result *result, const struct err *problem,
+                               void *arg),
+                    void *arg, struct err *e);
+
+#endif
