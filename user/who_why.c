@@ -547,11 +547,15 @@ static bool explain_ip6(const struct refusal *r, struct part part)
     if (known < part.len)
         return because(r, "unexpected \"%c\" in an IPv6 address", part.start[known]);
     if (has(part, '.')) {
-        const char *tail = part.start + part.len;
+        struct part tail = {part.start + part.len, 0};
 
-        while (tail[-1] != ':')
-            tail--;
-        if (explain_ip4(r, (struct part){tail, part.len - (size_t)(tail - part.start)}))
+        while (tail.start[-1] != ':') {
+            tail.start--;
+            tail.len++;
+        }
+        if (!has(tail, '.'))
+            return because(r, "a dot in an IPv6 address");
+        if (explain_ip4(r, tail))
             return true;
     }
     if (!copy_part(part, one, sizeof(one)) || inet_pton(AF_INET6, one, bytes) != 1)
