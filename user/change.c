@@ -78,10 +78,13 @@ static int heal(const struct change_options *options, struct change *change, str
     r = gate_make_maps(change->gate, e);
     if (r == 0)
         r = sync_list(change->store, change->gate, &fixed, e);
-    /* The maps are new: the programs on the interfaces do not use them yet. */
+    /*
+     * The maps are new: the programs on the interfaces do not use them yet. An interface that is
+     * missing now is no reason to refuse a change of the list.
+     */
     if (r == 0 && !whole && !options->need_gate)
-        r = sync_all_ifaces(change->store, change->gate, NULL, NULL, e);
-    change->healed = r == 0 && whole;
+        sync_all_ifaces(change->store, change->gate, NULL, NULL, &change->problem);
+    change->healed = r == 0 && (whole || wanted);
     return r;
 }
 

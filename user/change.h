@@ -26,7 +26,8 @@ struct change {
     struct store_settings before;
     bool dry_run;
     bool committed;
-    bool healed; /* an interrupted change was completed first */
+    bool healed;        /* an interrupted change was completed first */
+    struct err problem; /* an interface that healing could not attach; no message: none */
 };
 
 struct change_options {

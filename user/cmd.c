@@ -160,9 +160,13 @@ int cmd_begin(const struct cmd_context *ctx, struct change *ret_change, struct e
     };
     int r = change_begin(&options, ret_change, e);
 
-    if (r == 0 && ret_change->healed)
-        out_note(&ctx->out, "an earlier command was interrupted; its change was completed first\n");
-    return r;
+    if (r < 0)
+        return r;
+    if (ret_change->healed)
+        out_note(&ctx->out, "the kernel was behind the store and was brought in step first\n");
+    if (ret_change->problem.message[0])
+        out_warn(&ctx->out, "%s: smtpgate status\n", ret_change->problem.message);
+    return 0;
 }
 
 int cmd_confirm(const struct cmd_context *ctx, const char *what, struct err *e)

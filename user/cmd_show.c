@@ -73,12 +73,12 @@ static int list_entry(const struct store_entry *entry, void *arg)
     if (r < 0)
         return r;
     if (listing->shown++ == 0)
-        out_text(out, "%-5s %-36s %-20s %-20s %-20s %11s  %s\n", "ID", "WHO", "ADDED", "EXPIRES",
+        out_text(out, "%-5s %-30s %-16s %-16s %-16s %11s  %s\n", "ID", "WHO", "ADDED", "EXPIRES",
                  "LAST SEEN", "CONNECTIONS", "REMARK");
-    out_time(entry->created, created);
-    out_time(entry->expires, expires);
-    out_time((int64_t)use.last_seen, seen);
-    out_text(out, "#%-4lld %-36s %-20s %-20s %-20s %11llu  %s\n", (long long)entry->id, who,
+    out_local_time(entry->created, created);
+    out_local_time(entry->expires, expires);
+    out_local_time((int64_t)use.last_seen, seen);
+    out_text(out, "#%-4lld %-30s %-16s %-16s %-16s %11llu  %s\n", (long long)entry->id, who,
              created, *expires ? expires : "never", *seen ? seen : "-",
              (unsigned long long)use.connections, entry->remark);
     out_stream_item(&listing->stream,

@@ -242,8 +242,9 @@ static const char *iface_words(const struct sync_iface *iface, char *buf, size_t
     else if (link->state == GATE_LINK_ELSEWHERE)
         snprintf(buf, size, "attached; the device is in another network namespace now");
     else if (link->state == GATE_LINK_DEAD)
-        snprintf(buf, size, "NOT ATTACHED: the device was deleted%s",
-                 iface->open_here ? " and made anew" : "");
+        snprintf(buf, size, "NOT ATTACHED: %s",
+                 iface->open_here ? "the device was deleted and made anew, or the link cut by force"
+                                  : "the device was deleted");
     else if (link->state == GATE_LINK_ABSENT)
         snprintf(buf, size, "NOT ATTACHED%s", iface->open_here ? "" : ": no such interface");
     else if (!link->current)

@@ -835,20 +835,21 @@ int gate_attach(struct gate *gate, uint32_t id, uint32_t ifindex, const char *na
     struct gate_attached attached = {0};
     struct gate_link link;
     int r, prog_fd;
+    bool live;
 
     r = gate_read_link(gate, id, &link, e);
     if (r < 0)
         return r;
-    if (link.state == GATE_LINK_ELSEWHERE ||
-        (link.state == GATE_LINK_HERE && link.ifindex != ifindex))
-        return err_set(e, -EXDEV, EXIT_REFUSED, "link %u is on another device than %s", id, name);
-    if (link.state == GATE_LINK_HERE && want != GATE_XDP_NONE && want != link.xdp)
+    live = link.state == GATE_LINK_HERE || link.state == GATE_LINK_ELSEWHERE;
+    if (ifindex ? live && link.ifindex != ifindex : !live)
+        return err_set(e, -EXDEV, EXIT_REFUSED, "link %u is not on %s", id, name);
+    if (live && want != GATE_XDP_NONE && want != link.xdp)
         return fail_mode_change(name, link.xdp, e);
     r = load_program(gate, id, &skel, e);
     if (r < 0)
         return r;
     prog_fd = bpf_program__fd(skel->progs.smtpgate);
-    if (link.state == GATE_LINK_HERE) {
+    if (live) {
         attached.xdp = link.xdp;
         attached.replaced = true;
         r = update_link(gate, id, prog_fd, e);

@@ -118,7 +118,7 @@ struct gate_attached {
  * Loads the program with the shared maps and the interface's counters and puts it on @ifindex:
  * updates link @id if it lives there (@want NATIVE or GENERIC must then be what it is), else makes
  * it. @want NONE is auto: native, then generic. Each is asked for explicitly: the kernel falls back
- * silently when it may choose.
+ * silently when it may choose. @ifindex 0: only update, wherever the link lives.
  */
 int gate_attach(struct gate *gate, uint32_t id, uint32_t ifindex, const char *name,
                 enum gate_xdp want, struct gate_attached *ret_attached, struct err *e);

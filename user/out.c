@@ -153,6 +153,17 @@ const char *out_time(int64_t seconds, char buf[OUT_TIME_MAX])
     return buf;
 }
 
+const char *out_local_time(int64_t seconds, char buf[OUT_TIME_MAX])
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+
+    buf[0] = '\0';
+    if (seconds && localtime_r(&t, &tm))
+        strftime(buf, OUT_TIME_MAX, "%Y-%m-%d %H:%M", &tm);
+    return buf;
+}
+
 json_t *out_json_time(int64_t seconds)
 {
     char buf[OUT_TIME_MAX];

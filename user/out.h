@@ -64,7 +64,10 @@ int out_flush(void);
 #define OUT_TIME_MAX 32
 const char *out_time(int64_t seconds, char buf[OUT_TIME_MAX]);
 
-/* The same as a JSON string; null for 0. */
+/* For a person: "2026-11-23 10:20", local time; "" for 0. Returns @buf. */
+const char *out_local_time(int64_t seconds, char buf[OUT_TIME_MAX]);
+
+/* As out_time(), a JSON string; null for 0. */
 json_t *out_json_time(int64_t seconds);
 
 #endif

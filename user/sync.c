@@ -378,10 +378,8 @@ static int sync_iface(struct store *store, struct gate *gate, const struct sync_
         snprintf(row.name, sizeof(row.name), "%s", iface->link.name);
         return attach_row(store, gate, &row, iface->link.ifindex, GATE_XDP_NONE, ret_result, e);
     }
-    if (iface->link.state == GATE_LINK_ELSEWHERE && !iface->open_here) {
-        r = store_put_iface(store, &row, &row.id, e);
-        return r < 0 ? r : 1;
-    }
+    if (iface->link.state == GATE_LINK_ELSEWHERE && !iface->open_here)
+        return attach_row(store, gate, &row, 0, GATE_XDP_NONE, ret_result, e);
     if (if_nametoindex(row.name) && !iface->open_here) {
         r = forget_row(store, gate, &row, e);
         return r < 0 ? r : 1;
