@@ -333,7 +333,7 @@ def reason(error):
     return os.strerror(error.errno)
 
 
-def connect_all(client, wanted, patience=5.0, quiet=0.4):
+def connect_all(client, wanted, patience=5.0, quiet=0.3):
     """Connects to many at once: `wanted` is [(source, target, port, expected)].
 
     Waits until every one that should come to something has (`patience` at most), and for `quiet`

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Commands killed (SIGKILL) at their system calls, between store and kernel.
+
+After every kill: nobody gets in who was never listed, `status --check` tells the truth, and one
+`sync` makes the kernel equal to the store.
+
+LONG=1 kills every command at every system call instead of at the telling ones (takes long: give
+tests/run a TEST_TIMEOUT).
+"""
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+# pylint: disable=wrong-import-position
+import tap
+from healing import (LISTED, MAPS, NEW, RANGE, SEGMENT6, UNLISTED, calls, closed, equal, in_step,
+                     make, traced, unlisted_gets_in)
+
+POINTS = 8                      # kills for each command, unless LONG
+LONG = bool(os.environ.get("LONG"))
+TELLING = ("BPF_MAP_UPDATE", "BPF_MAP_DELETE", "BPF_LINK_", "BPF_OBJ_PIN", "fdatasync", "fsync",
+           "unlink", "pwrite64", "flock", "munmap")
+
+
+def moments(found):
+    """Where to kill: all calls, or some that lie around a change of store or kernel."""
+    if LONG:
+        return found[1:]        # not the execve
+    start = next(i for i, call in enumerate(found) if call[0] == "flock")
+    telling = [call for call in found[start:] if any(t in call[2] for t in TELLING)]
+    if len(telling) <= POINTS:
+        return telling
+    return [telling[i * (len(telling) - 1) // (POINTS - 1)] for i in range(POINTS)]
+
+
+def killed(args, undo, attached=True, list_it=True, may_open=None, watch=587):
+    """Kills a command at many points; each time looks, heals, looks again, and starts over.
+
+    `undo`: the commands that bring back the state before. `may_open(lab)`: says whether the gate
+    may be open for everyone after this command was killed (by what is stored)."""
+    with make(attach=attached, list_it=list_it) as lab:
+        found = calls(lab, *args)
+        for command in undo:
+            lab.gate(*command, ok=(0, 1))
+        kills = 0
+        for name, number, text in moments(found):
+            done = traced(lab, *args, inject=f"{name}:signal=KILL:when={number}", ok=(0, -9))
+            kills += done.code == -9
+            try:
+                after_kill(lab, may_open, watch, attached)
+            except Exception as error:
+                raise AssertionError(f"{args} killed at {name} number {number} ({text[:100]}):"
+                                     f" {error}") from error
+            for command in undo:
+                lab.gate(*command, ok=(0, 1))
+        assert kills >= (POINTS if LONG else POINTS // 2), f"only {kills} kills"
+
+
+def after_kill(lab, may_open, watch, attached):
+    """What has to hold right after a kill, and after sync."""
+    status = lab.json("status")
+    good = lab.gate("status", "--check", ok=(0, 1)).code == 0
+    whole = all(lab.mail.path(f"{MAPS}/{name}").exists() for name in ("allow4", "allow6"))
+    same = whole and lab.kernel_prefixes() == lab.stored_prefixes()
+    assert same or not status["in_sync"], "status says in sync, and it is not"
+    assert same or not good, "status --check says all is well, and it is not"
+    if attached and unlisted_gets_in(lab, watch):
+        assert may_open and may_open(lab), "an unlisted source gets in"
+    lab.gate("sync")
+    if attached or whole:
+        equal(lab)
+    status = lab.json("status")
+    if status["interfaces"]:
+        assert status["in_sync"], "not in sync after sync"
+        lab.gate("status", "--check")
+        assert unlisted_gets_in(lab, watch) == (status["mode"] == "off"
+                                                or watch not in status["ports"])
+
+
+@tap.test
+def kill_add():
+    """add killed anywhere"""
+    killed(("add", NEW), [("delete", NEW)])
+
+
+@tap.test
+def kill_add_range():
+    """add of a range of many prefixes killed anywhere"""
+    killed(("add", "203.0.113.1-203.0.113.254"), [("delete", "203.0.113.1-203.0.113.254")])
+
+
+@tap.test
+def kill_delete():
+    """delete killed anywhere"""
+    killed(("delete", RANGE), [("add", RANGE)])
+
+
+@tap.test
+def kill_disable():
+    """disable killed anywhere: open only if the list is empty by then"""
+    killed(("disable", "-y"), [("add", LISTED), ("add", RANGE), ("add", SEGMENT6)],
+           may_open=lambda lab: not lab.json("list")["entries"])
+
+
+@tap.test
+def kill_first_add():
+    """the first add killed anywhere: closed once it is stored and synced"""
+    killed(("add", NEW), [("disable", "-y")], list_it=False, may_open=lambda lab: True)
+
+
+@tap.test
+def kill_attach():
+    """attach killed anywhere"""
+    killed(("attach", "eth0"), [("detach", "--all")], attached=False)
+
+
+@tap.test
+def kill_reattach():
+    """a second attach killed anywhere: closed all along"""
+    killed(("attach", "eth0"), [])
+
+
+@tap.test
+def kill_detach():
+    """detach killed anywhere: open only if the link is gone"""
+    killed(("detach", "eth0"), [("attach", "eth0")], may_open=lambda lab: not lab.link_pins())
+
+
+@tap.test
+def kill_set_ports():
+    """set ports killed anywhere"""
+    killed(("set", "ports", "465,587"), [("set", "ports", "25,465,587")])
+
+
+@tap.test
+def kill_sync():
+    """sync killed anywhere, then sync"""
+    with make() as lab:
+        def break_it():
+            lab.mail.run("rm", MAPS + "/allow4", MAPS + "/config")
+        break_it()
+        found = calls(lab, "sync")
+        in_step(lab)
+        for name, number, text in moments(found):
+            break_it()
+            traced(lab, "sync", inject=f"{name}:signal=KILL:when={number}", ok=(0, -9))
+            try:
+                after_kill(lab, None, 587, True)
+            except Exception as error:
+                raise AssertionError(f"killed at {name} number {number} ({text[:100]}):"
+                                     f" {error}") from error
+        in_step(lab)
+        closed(lab)
+
+
+if __name__ == "__main__":
+    tap.main()
