@@ -141,12 +141,13 @@ int smtpgate(struct xdp_md *ctx)
     }
     if (reason == SG_REASON_unlisted || UNCLEAR_REASONS >> reason & 1) {
         entry = find_entry(&flow);
-        if (!entry)
+        if (!entry) {
             verdict = refuse(settings);
-        else if (reason == SG_REASON_unlisted)
+        } else if (reason == SG_REASON_unlisted) {
             reason = SG_REASON_listed;
-        if (entry && reason == SG_REASON_listed && flow.syn)
-            let_in(entry);
+            if (flow.syn)
+                let_in(entry);
+        }
     }
     count_packet(reason, verdict, &flow, port, pkt_len(ctx));
     return verdict == SG_VERDICT_DROP ? XDP_DROP : XDP_PASS;

@@ -40,9 +40,9 @@ class Gate:
         self.record = None
         if record and not frags:
             self.record = open(record, "w", encoding="ascii")  # pylint: disable=consider-using-with
-        self.process = subprocess.Popen([program] + ["frags"] * frags,  # pylint: disable=consider-using-with
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        bufsize=1)
+        self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+            [program] + ["frags"] * frags, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            bufsize=1)
 
     def ask(self, line):
         """One command, one answer."""
@@ -556,6 +556,9 @@ def tiny_fragment6():
                             p.frame6(src, h, d, o, cut=c, trailer=w[c:]), "first_fragment")
     for length in (0, 1, 7, 8, 11):
         unclear(6, smtp6([p.fragment(more=True)], length=length), "first_fragment")
+    for length in (0, 1, 7):  # not even what protocol it is
+        unclear(6, lambda src, n=length: p.frame6(src, [p.fragment(more=True)], p.udp(25), p.UDP,
+                                                  length=n), "first_fragment")
     # beyond the first fragment's end: a fragment header that would make it a harmless later one
     nested = [p.fragment(more=True), p.fragment(offset=1)]
     unclear(6, smtp6(nested, length=8), "first_fragment")
@@ -736,18 +739,21 @@ def mode_enforce():
 def mode_off():
     """mode off: all passes, and is counted"""
     in_mode(OFF, "pass")
+    in_mode(0xFFFFFFFFFFFFFF00 | OFF, "pass")
 
 
 @test
 def mode_paused():
     """mode paused: all passes, and is counted"""
     in_mode(PAUSED, "pass")
+    in_mode(0xFFFFFFFFFFFFFF00 | PAUSED, "pass")
 
 
 @test
 def mode_observe():
     """mode observe: what would be dropped passes, and is counted as that"""
     in_mode(OBSERVE, "would_drop")
+    in_mode(0xFFFFFFFFFFFFFF00 | OBSERVE, "would_drop")
 
 
 @test
@@ -829,7 +835,7 @@ def connections(gate, prefix):
 
 @test
 def entry_records():
-    """an entry knows its last attempt and how many: SYN without ACK to a guarded port, nothing else"""
+    """an entry knows its last attempt and how many: SYN without ACK to a guarded port, no more"""
     cases = ((4, LISTED4, "/32", lambda d: p.frame4(LISTED4, d)),
              (6, LISTED6, "/128", lambda d: p.frame6(LISTED6, [p.dstopts()], d)))
     for gate in GATES:
