@@ -20,12 +20,28 @@ static int fail_other_store(struct err *e)
 static int fail_no_store(const char *state, struct err *e)
 {
     err_set(e, 0, EXIT_REFUSED,
-            "the store in %s is missing, but the kernel holds a gate made from"
+            "the store in %s is missing or empty, but the kernel holds a gate made from"
             " one; nothing changed, the gate stays as it is",
             state);
     err_hint(e, "put back a copy from a backup, then: smtpgate sync; or to start anew with an empty"
                 " list, which opens the gate: smtpgate sync -y");
     return -ESTALE;
+}
+
+int change_open_store(const char *state, const struct gate *gate, enum store_access mode,
+                      struct store **ret_store, struct err *e)
+{
+    int r = store_open(state, STORE_READ, ret_store, e);
+
+    if (r == -ENOENT && gate_is_whole(gate))
+        return fail_no_store(state, e);
+    if (r == -ENOENT && mode == STORE_READ)
+        return store_open(state, STORE_DRY, ret_store, e);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    if (r == 0)
+        store_close(TAKE_PTR(*ret_store));
+    return store_open(state, mode, ret_store, e);
 }
 
 static int any_wanted(const struct store_iface *iface, void *arg)
@@ -37,15 +53,14 @@ static int any_wanted(const struct store_iface *iface, void *arg)
 
 static int open_both(const struct change_options *options, struct change *change, struct err *e)
 {
-    enum store_access access = options->dry_run ? STORE_DRY : STORE_WRITE;
+    enum store_access mode = options->dry_run ? STORE_DRY : STORE_WRITE;
     int r = gate_open(options->bpffs, !options->dry_run, &change->gate, e);
 
     if (r < 0)
         return r;
-    if (gate_is_whole(change->gate) && !options->adopt && !options->no_heal &&
-        !store_exists(options->state))
-        return fail_no_store(options->state, e);
-    r = store_open(options->state, access, &change->store, e);
+    r = options->adopt || options->no_heal
+            ? store_open(options->state, mode, &change->store, e)
+            : change_open_store(options->state, change->gate, mode, &change->store, e);
     if (r == 0)
         r = store_begin(change->store, e);
     if (r == 0)

@@ -39,6 +39,13 @@ struct change_options {
 };
 
 /*
+ * The store, as store_open(), but one that is missing or empty while @gate holds a list is an error
+ * (-ESTALE, EXIT_REFUSED), and with STORE_READ and no gate it is an empty one in memory.
+ */
+int change_open_store(const char *state, const struct gate *gate, enum store_access mode,
+                      struct store **ret_store, struct err *e);
+
+/*
  * On success end with change_end(). A gate in the kernel that was made from another store, or one
  * without any store, is never changed (unless adopt): -ESTALE, EXIT_REFUSED.
  */

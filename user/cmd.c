@@ -210,11 +210,17 @@ const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX])
     return buf;
 }
 
-int cmd_open_store(const struct cmd_context *ctx, struct store **ret_store, struct err *e)
+int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,
+                  struct err *e)
 {
-    int r = store_open(ctx->state, STORE_READ, ret_store, e);
+    _cleanup_(gate_close) struct gate *gate = NULL;
+    int r = gate_open(ctx->bpffs, false, &gate, e);
 
-    return r == -ENOENT ? store_open(ctx->state, STORE_DRY, ret_store, e) : r;
+    if (r == 0)
+        r = change_open_store(ctx->state, gate, STORE_READ, ret_store, e);
+    if (r == 0)
+        *ret_gate = TAKE_PTR(gate);
+    return r;
 }
 
 const char *cmd_mode_name(enum sg_mode mode)

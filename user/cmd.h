@@ -93,8 +93,12 @@ const char *cmd_ports(const struct store_settings *settings, char buf[CMD_PORTS_
 #define CMD_ENTRY_MAX 512
 const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX]);
 
-/* For reading commands: the store, or an empty one where there is none. */
-int cmd_open_store(const struct cmd_context *ctx, struct store **ret_store, struct err *e);
+/*
+ * For reading commands: the store, or an empty one where there is none, and what is in the kernel.
+ * A store that is missing under a gate is an error: nobody shall be shown an empty list for it.
+ */
+int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,
+                  struct err *e);
 
 const char *cmd_mode_name(enum sg_mode mode);
 

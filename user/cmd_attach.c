@@ -348,7 +348,7 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
     return 0;
 }
 
-/* Whether the kernel's gate was made from another store than the one that is there now. */
+/* Whether the kernel's gate was made from another store than the one that is there now, or none. */
 static int is_foreign(const struct cmd_context *ctx, bool *ret_foreign, struct err *e)
 {
     _cleanup_(gate_close) struct gate *gate = NULL;
@@ -357,15 +357,20 @@ static int is_foreign(const struct cmd_context *ctx, bool *ret_foreign, struct e
     struct gate_state state;
     int r = gate_open(ctx->bpffs, false, &gate, e);
 
-    if (r == 0)
-        r = cmd_open_store(ctx, &store, e);
-    if (r == 0)
-        r = store_read_settings(store, &settings, e);
     if (r < 0)
         return r;
     *ret_foreign = false;
     if (!gate_is_whole(gate))
         return 0;
+    r = store_open(ctx->state, STORE_READ, &store, e);
+    if (r == -ENOENT) {
+        *ret_foreign = true;
+        return 0;
+    }
+    if (r == 0)
+        r = store_read_settings(store, &settings, e);
+    if (r < 0)
+        return r;
     gate_read_state(gate, &state);
     *ret_foreign = state.store_id != settings.id;
     return 0;

@@ -97,19 +97,17 @@ int cmd_list(const struct cmd_context *ctx, struct err *e)
     _cleanup_(store_close) struct store *store = NULL;
     _cleanup_(gate_close) struct gate *gate = NULL;
     struct listing listing = {.ctx = ctx, .filter = ctx->n_args ? ctx->args[0] : NULL, .e = e};
-    int r = cmd_open_store(ctx, &store, e);
+    int r = cmd_open_both(ctx, &store, &gate, e);
 
-    if (r == 0)
-        r = gate_open(ctx->bpffs, false, &gate, e);
     if (r < 0)
         return r;
     listing.gate = gate_is_whole(gate) ? gate : NULL;
     listing.by_address = listing.filter && addr_parse(listing.filter, &listing.address, NULL) == 0;
     out_stream_begin(&listing.stream, &ctx->out, NULL, "entries");
     r = store_each_entry(store, list_entry, &listing, e);
-    out_stream_end(&listing.stream);
+    out_stream_end(&listing.stream, r < 0 ? e : NULL);
     if (r < 0)
-        return r;
+        return ctx->out.json ? (int)e->code : r; /* with -j it is said already */
     if (!listing.shown)
         out_text(&ctx->out, listing.filter ? "no entry matches \"%s\"\n" : "no entries\n",
                  listing.filter);
@@ -227,9 +225,7 @@ int cmd_check(const struct cmd_context *ctx, struct err *e)
     for (i = 0; r == 0 && i < ctx->n_args; i++)
         r = addr_parse(ctx->args[i], &addresses[i], e);
     if (r == 0)
-        r = cmd_open_store(ctx, &store, e);
-    if (r == 0)
-        r = gate_open(ctx->bpffs, false, &gate, e);
+        r = cmd_open_both(ctx, &store, &gate, e);
     if (r < 0)
         return r;
     checking.store = store;

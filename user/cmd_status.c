@@ -105,8 +105,10 @@ static int view_read(struct view *view, const struct cmd_context *ctx, struct er
 {
     int r;
 
-    view->stored = store_exists(ctx->state);
-    r = cmd_open_store(ctx, &view->store, e);
+    r = store_open(ctx->state, STORE_READ, &view->store, e);
+    view->stored = r != -ENOENT;
+    if (r == -ENOENT) /* said in the text, beside the rest */
+        r = store_open(ctx->state, STORE_DRY, &view->store, e);
     if (r == 0)
         r = store_read_settings(view->store, &view->settings, e);
     if (r == 0)

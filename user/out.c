@@ -48,12 +48,22 @@ void out_warn(const struct out *out, const char *fmt, ...)
     PRINT(stderr, fmt);
 }
 
-static json_t *envelope(bool ok, json_t *object)
+static json_t *error_json(const struct err *e)
 {
-    json_t *all = json_pack("{s:i, s:b}", "schema", SCHEMA, "ok", ok);
+    json_t *hint = e->hint[0] ? json_string(e->hint) : json_null();
+
+    return json_pack("{s:i, s:s, s:o}", "code", (int)e->code, "message", e->message, "hint", hint);
+}
+
+/* Takes @object over; @e NULL: ok. */
+static json_t *envelope(const struct err *e, json_t *object)
+{
+    json_t *all = json_pack("{s:i, s:b}", "schema", SCHEMA, "ok", !e);
 
     if (all && object)
         json_object_update(all, object);
+    if (all && e)
+        json_object_set_new(all, "error", error_json(e));
     json_decref(object);
     return all;
 }
@@ -68,7 +78,7 @@ static void dump_line(json_t *object)
 void out_json(const struct out *out, json_t *object)
 {
     if (out->json)
-        dump_line(envelope(true, object));
+        dump_line(envelope(NULL, object));
     else
         json_decref(object);
 }
@@ -84,7 +94,8 @@ void out_stream_begin(struct out_stream *stream, const struct out *out, json_t *
         json_decref(object);
         return;
     }
-    head = envelope(true, object);
+    head = envelope(NULL, object);
+    json_object_del(head, "ok");
     text = json_dumps(head, JSON_COMPACT);
     json_decref(head);
     /* Open the object again: its closing brace is the last character. */
@@ -103,20 +114,26 @@ void out_stream_item(struct out_stream *stream, json_t *item)
     json_decref(item);
 }
 
-void out_stream_end(struct out_stream *stream)
+void out_stream_end(struct out_stream *stream, const struct err *e)
 {
-    if (stream->out->json)
-        fputs("]}\n", stdout);
+    _cleanup_free_ char *text = NULL;
+    json_t *tail;
+
+    if (!stream->out->json)
+        return;
+    tail = envelope(e, NULL);
+    json_object_del(tail, "schema");
+    text = json_dumps(tail, JSON_COMPACT);
+    json_decref(tail);
+    if (text)
+        fprintf(stdout, "],%s\n", text + 1);
 }
 
 void out_error(const struct out *out, const char *command, const struct err *e)
 {
     fflush(stdout);
     if (out->json) {
-        json_t *hint = e->hint[0] ? json_string(e->hint) : json_null();
-
-        dump_line(envelope(false, json_pack("{s:{s:i, s:s, s:o}}", "error", "code", (int)e->code,
-                                            "message", e->message, "hint", hint)));
+        dump_line(envelope(e, NULL));
         return;
     }
     fprintf(stderr, "smtpgate: %s%s%s\n", command ? command : "", command ? ": " : "", e->message);

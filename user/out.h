@@ -36,8 +36,9 @@ void out_warn(const struct out *out, const char *fmt, ...) __attribute__((format
 void out_json(const struct out *out, json_t *object);
 
 /*
- * A JSON object whose last member is a long array, item by item; out_text-like commands call
- * out_stream_end also after no item. @object (taken over) holds the members in front.
+ * One JSON object with a long array, item by item. "ok" comes last, as only then it is known: an
+ * error on the way ends the array and stands behind it. @object (taken over) holds the members in
+ * front.
  */
 struct out_stream {
     const struct out *out;
@@ -47,7 +48,8 @@ struct out_stream {
 void out_stream_begin(struct out_stream *stream, const struct out *out, json_t *object,
                       const char *array);
 void out_stream_item(struct out_stream *stream, json_t *item);
-void out_stream_end(struct out_stream *stream);
+/* @e NULL: all went well. */
+void out_stream_end(struct out_stream *stream, const struct err *e);
 
 /* With -j the error object on stdout, else sentence and hint on stderr. @command may be NULL. */
 void out_error(const struct out *out, const char *command, const struct err *e);

@@ -263,7 +263,8 @@ static int open_db(struct store *store, enum store_access mode, struct err *e)
     struct stat st;
     int rc;
 
-    if (mode != STORE_WRITE && stat(store->path, &st) < 0 && errno == ENOENT) {
+    /* Neither a reader nor -n makes tables in an empty file. */
+    if (mode != STORE_WRITE && (stat(store->path, &st) < 0 ? errno == ENOENT : !st.st_size)) {
         if (mode == STORE_READ)
             return -ENOENT;
         flags |= SQLITE_OPEN_MEMORY;
@@ -274,14 +275,6 @@ static int open_db(struct store *store, enum store_access mode, struct err *e)
         rc = sqlite3_open_v2(store->path, &store->db, SQLITE_OPEN_READONLY, NULL);
     }
     return rc == SQLITE_OK ? 0 : fail(store, rc, e);
-}
-
-bool store_exists(const char *dir)
-{
-    char path[4096];
-
-    snprintf(path, sizeof(path), "%s/%s", dir, STORE_FILE);
-    return access(path, F_OK) == 0 || errno != ENOENT;
 }
 
 int store_open(const char *dir, enum store_access mode, struct store **ret_store, struct err *e)

@@ -24,7 +24,7 @@
 struct store;
 
 enum store_access {
-    STORE_READ,  /* fails with -ENOENT where there is no store */
+    STORE_READ,  /* -ENOENT (no error set) where there is none or an empty file */
     STORE_WRITE, /* makes the file if missing; the directory is there (lock_take) */
     STORE_DRY,   /* for -n: as WRITE, but never makes anything: an absent store is an empty one in
                   * memory */
@@ -80,9 +80,6 @@ struct store_iface {
  * (disk full, read-only, damaged, written by a newer version). The file is never repaired or
  * replaced on its own.
  */
-/* A file is there, or it cannot be told. */
-bool store_exists(const char *dir);
-
 int store_open(const char *dir, enum store_access mode, struct store **ret_store, struct err *e);
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, store_close)
