@@ -6,8 +6,8 @@ Every row of PACKETS.md is a test named after it; what must come out is written 
 Each packet is run from a listed and from an unlisted source, in a program loaded with and in one
 loaded without multi-buffer support.
 
-SMTPGATE_TRANSCRIPT=FILE records what the program without multi-buffer support was asked and what
-it answered, to be replayed on another kernel.
+SMTPGATE_TRANSCRIPT=PREFIX records in PREFIX.frags and PREFIX.linear what the two were asked and
+what they answered, to be replayed on another kernel.
 """
 import ipaddress
 import os
@@ -38,8 +38,9 @@ class Gate:
         self.frags, self.runs, self.guarded = frags, 0, set()
         record = os.environ.get("SMTPGATE_TRANSCRIPT")
         self.record = None
-        if record and not frags:
-            self.record = open(record, "w", encoding="ascii")  # pylint: disable=consider-using-with
+        if record:
+            self.record = open(  # pylint: disable=consider-using-with
+                record + (".frags" if frags else ".linear"), "w", encoding="ascii", buffering=1)
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
             [program] + ["frags"] * frags, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             bufsize=1)
