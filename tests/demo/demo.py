@@ -70,7 +70,8 @@ class Demo:
         jobs = [(row, port) for row in rows for port in PORTS]
         with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
             found = dict(zip(jobs, pool.map(one, jobs)))
-        print(f"\n   {'from':<28}{'password':<11}" + "".join(f"port {p:<14}" for p in PORTS))
+        print(f"\n   {'from':<28}{'password':<11}"
+              + "".join(f"port {port:<17}" for port in PORTS).rstrip())
         for row in rows:
             source, remark, password, expected = row
             cells = []
@@ -83,7 +84,7 @@ class Demo:
                     print(f"   expected {WORDS[expected]}, but: {got}", file=sys.stderr)
             print(f"   {source + ' ' + remark:<28}"
                   f"{'right' if password == USERS[USER] else 'wrong':<11}"
-                  + "".join(f"{cell:<19}" for cell in cells).rstrip())
+                  + "".join(f"{cell:<22}" for cell in cells).rstrip())
         sys.stdout.flush()
 
     def must(self, true, what):
