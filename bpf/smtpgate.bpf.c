@@ -62,7 +62,9 @@ static __always_inline __u8 guarded(const struct sg_config *settings, __u16 port
 {
     if (settings)
         return READ_ONCE(settings->ports[port]);
-    return port == 25 || port == 465 || port == 587 ? PORT_NO_SLOT : 0;
+#define X(number) || port == number
+    return 0 SG_DEFAULT_PORTS(X) ? PORT_NO_SLOT : 0;
+#undef X
 }
 
 /* What happens to a packet that is not to pass. Only a mode known to be open lets it. */

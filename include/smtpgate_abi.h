@@ -84,6 +84,9 @@ enum sg_family {
  */
 #define SG_PORTS_MAX 16
 
+/* Guarded from the start, and when the settings are lost. */
+#define SG_DEFAULT_PORTS(X) X(25) X(465) X(587)
+
 /*
  * Prefixes a trie takes. Nodes are allocated one by one, the limit costs nothing; on kernels before
  * 5.11 the product with the node's size is charged to RLIMIT_MEMLOCK and must stay below 4 GiB.

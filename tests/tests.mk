@@ -19,6 +19,16 @@ $(BUILD)/unit/%: tests/unit/%.c $(wildcard user/*.c user/*.h bpf/parse.h) includ
 $(BUILD)/progrun: tests/bpf/progrun.c $(BUILD)/smtpgate.skel.h include/smtpgate_abi.h
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -o $@ $< -lbpf -lelf -lz
 
+# The whole program with sanitizers, for the golden tests and test_memory.py.
+ASAN_OBJ := $(USER_SRC:user/%.c=$(BUILD)/asan/%.o)
+$(BUILD)/asan/%.o: user/%.c Makefile | $(BUILD)/smtpgate.skel.h
+	@mkdir -p $(@D)
+	@echo "  CC $@"; $(CC) $(CPPFLAGS_ALL) $(TEST_CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/asan/gate.o: $(BUILD)/smtpgate.skel.h
+$(BUILD)/asan/smtpgate: $(ASAN_OBJ)
+	@echo "  LD $@"; $(CC) $(TEST_CFLAGS) -o $@ $^ $(LIBS)
+-include $(ASAN_OBJ:.o=.d)
+
 UNIT_RUNS    = $(UNIT_BIN)
 GOLDEN_RUNS  = tests/golden/run.py
 PROGRAM_RUNS = $(sort $(wildcard tests/bpf/test_*.py))
@@ -30,16 +40,16 @@ deps:
 	@tests/deps.sh
 
 .PHONY: check-build
-check-build: all $(UNIT_BIN) $(BUILD)/progrun
+check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate
 
 .PHONY: unit golden program e2e lint
 unit: $(UNIT_BIN)
 	tests/run $(UNIT_RUNS)
-golden: all
-	tests/run $(GOLDEN_RUNS)
+golden: $(BUILD)/asan/smtpgate
+	SMTPGATE=$(BUILD)/asan/smtpgate tests/run $(GOLDEN_RUNS)
 program: $(BUILD)/progrun
 	tests/run $(PROGRAM_RUNS)
-e2e: all
+e2e: all $(BUILD)/asan/smtpgate
 	tests/run $(E2E_RUNS)
 lint: all
 	tests/run $(CHECK_RUNS)

@@ -546,7 +546,7 @@ int gate_lookup(struct gate *gate, const struct prefix *prefix, struct gate_use 
 static bool program_uses(__u32 prog_id, const int *fds, size_t n)
 {
     struct bpf_prog_info info = {0};
-    __u32 ids[16], len = sizeof(info);
+    __u32 ids[16] = {0}, len = sizeof(info);
     _cleanup_close_ int prog = bpf_prog_get_fd_by_id(prog_id);
     size_t i, j;
 

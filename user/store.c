@@ -193,6 +193,9 @@ static bool column_text(sqlite3_stmt *stmt, int at, char *buf, size_t size)
 
 static int make_schema(struct store *store, struct err *e)
 {
+#define X(port) port,
+    static const uint16_t ports[] = {SG_DEFAULT_PORTS(X)};
+#undef X
     char sql[512];
     int64_t id = 0;
     int r;
@@ -207,10 +210,10 @@ static int make_schema(struct store *store, struct err *e)
         return r;
     snprintf(sql, sizeof(sql),
              "INSERT INTO setting VALUES (1, %lld, 1, %d, %d);"
-             "INSERT INTO port VALUES (25, 0, 1), (465, 1, 1), (587, 2, 1);"
              "PRAGMA application_id = %d; PRAGMA user_version = %d;",
              (long long)id, SG_MODE_OFF, STORE_LIMIT_INIT, STORE_APP_ID, STORE_VERSION);
-    return exec(store, sql, e);
+    r = exec(store, sql, e);
+    return r < 0 ? r : store_set_ports(store, ports, ARRAY_SIZE(ports), e);
 }
 
 /* Makes the tables in an empty file; a file that is not ours is refused. */

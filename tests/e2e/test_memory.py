@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every command under valgrind, on a real kernel: no invalid access, no leak, also on errors.
-
-The unit tests run under ASan and UBSan; what talks to SQLite, libbpf and the kernel runs here."""
+"""Every command with sanitizers in it, some under valgrind, on a real kernel: no invalid access, no
+leak, also on errors. The golden tests use the sanitized program too."""
+import os
 import pathlib
 import sys
 
@@ -12,6 +12,7 @@ import lab
 import tap
 
 WRONG = 99
+SANITIZED = str(lab.ROOT / "build" / "asan" / "smtpgate")
 VALGRIND = ["valgrind", "-q", f"--error-exitcode={WRONG}", "--leak-check=full",
             "--errors-for-leak-kinds=definite,indirect,possible", "--track-fds=no",
             f"--suppressions={lab.ROOT}/tests/valgrind.supp"]
@@ -31,18 +32,46 @@ COMMANDS = [
 ]
 
 
-@tap.test
-def every_command():
-    """no command reads or leaks what it must not"""
+UNDER_VALGRIND = ("attach eth0", "add 192.0.2.0-192.0.2.77", "-j list", "-j status --check", "sync",
+                  "delete 192.0.2.1", "add bogus", "detach --all")
+
+
+def site(where):
+    """A NIC to attach to."""
+    other = where.host("other")
+    where.link(where.mail, "eth0", other, "p0")
+    where.env["ASAN_OPTIONS"] = f"exitcode={WRONG}:detect_leaks=1"
+    where.env["UBSAN_OPTIONS"] = "print_stacktrace=1"
+
+
+def run_all(where, prefix, commands):
+    """Runs them in order; returns what was wrong."""
     wrong = []
+    for code, words in commands:
+        done = lab.execute(where.mail.argv(*prefix, *words.split()), None, env=where.env)
+        if done.code != code or "runtime error" in done.err or "Sanitizer" in done.err:
+            wrong.append(f"expected exit {code}\n{done}")
+    return wrong
+
+
+@tap.test
+def sanitized():
+    """no command reads, overruns or leaks what it must not (ASan, UBSan, LeakSanitizer)"""
     with lab.Lab() as where:
-        other = where.host("other")
-        where.link(where.mail, "eth0", other, "p0")
+        site(where)
+        wrong = run_all(where, [SANITIZED], COMMANDS)
+    assert not wrong, "\n".join(wrong)
+
+
+@tap.test
+def valgrind():
+    """nor uses what was never set (valgrind)"""
+    with lab.Lab() as where:
+        site(where)
+        wrong = []
         for code, words in COMMANDS:
-            done = lab.execute(where.mail.argv(*VALGRIND, lab.PROGRAM, *words.split()), None,
-                               env=where.env)
-            if done.code != code:
-                wrong.append(f"expected exit {code}\n{done}")
+            prefix = VALGRIND if words in UNDER_VALGRIND else []
+            wrong += run_all(where, [*prefix, lab.PROGRAM], [(code, words)])
     assert not wrong, "\n".join(wrong)
 
 
@@ -51,18 +80,18 @@ def damaged():
     """nor with a store that is damaged or missing under a gate"""
     wrong = []
     with lab.Lab() as where:
-        other = where.host("other")
-        where.link(where.mail, "eth0", other, "p0")
+        site(where)
         where.gate("attach", "eth0")
         where.gate("add", "192.0.2.1")
         store = where.mail.path(lab.STATE) / "smtpgate.db"
         whole = store.read_bytes()
-        for broken in (whole[:5000], b"text" * 3000, whole[:4096] + bytes(len(whole) - 4096), b""):
-            store.write_bytes(broken)
-            for words in ("list", "-j list", "status", "add 192.0.2.2", "sync", "check 192.0.2.1"):
-                done = lab.execute(where.mail.argv(*VALGRIND, lab.PROGRAM, *words.split()), None,
-                                   env=where.env)
-                if done.code == WRONG:
+        broken = [whole[:5000], b"text" * 3000, b""]
+        broken += [whole[:at] + b"\xff" * 64 + whole[at + 64:] for at in range(0, len(whole), 4096)]
+        for content in broken:
+            store.write_bytes(content)
+            for words in ("-j list", "status", "add 192.0.2.2", "sync", "check 192.0.2.1"):
+                done = lab.execute(where.mail.argv(SANITIZED, *words.split()), None, env=where.env)
+                if done.code not in (0, 1, 3, 5) or "Sanitizer" in done.err + done.out:
                     wrong.append(str(done))
     assert not wrong, "\n".join(wrong)
 
