@@ -25,7 +25,8 @@ def make(attach=True, list_it=True, state_size=None):
     try:
         if state_size:
             lab.mail.run("mkdir", "-m", "700", STATE)
-            lab.mail.run("mount", "-t", "tmpfs", "-o", f"size={state_size},mode=700", "tmpfs", STATE)
+            lab.mail.run("mount", "-t", "tmpfs", "-o", f"size={state_size},mode=700", "tmpfs",
+                         STATE)
         lab.client = lab.host("client")
         lab.link(lab.mail, "eth0", lab.client, "eth0")
         lab.mail.address("eth0", MAIL + "/24")

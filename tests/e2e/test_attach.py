@@ -83,7 +83,7 @@ def refused(lab, *args, code, words=(), env=None):
     assert result.out == "", f"something on stdout:\n{result}"
     lines = result.err.splitlines()
     assert lines and lines[0].startswith("smtpgate: "), result
-    assert len([x for x in lines if x.startswith("smtpgate: ")]) == 1, f"several sentences:\n{result}"
+    assert [x for x in lines if x.startswith("smtpgate: ")] == lines[:1], f"too many:\n{result}"
     assert "libbpf" not in result.err, result
     says(result, *words)
     error = lab.gate("-j", *args, ok=code, env=env).json
@@ -603,7 +603,7 @@ def not_root():
 
 @tap.test
 def bpffs_missing():
-    """no bpffs: root gets it mounted at the usual place; elsewhere it is refused with the command"""
+    """no bpffs: mounted at the usual place for root; elsewhere refused, with the command"""
     with make(bpffs=False) as lab:
         lab.gate("add", LISTED)
         refused(lab, "attach", "eth0", code=5, words=("bpffs", "mount -t bpf"))

@@ -189,7 +189,7 @@ def disable():
 
 @tap.test
 def cut_off():
-    """a connection that is open when its entry is deleted gets no further; one still covered does"""
+    """an open connection of a deleted entry gets no further; one that is still covered does"""
     with make(mode="native") as lab:
         lab.gate("add", LISTED4, LISTED6, UNLISTED4)
         lab.gate("add", "2001:db8::/112")
@@ -227,7 +227,8 @@ def bystanders():
         lab.client.ip("neigh flush all")
         lab.mail.ip("neigh flush all")
         for source, family, protocol, request, reply, raw in (
-                (UNLISTED4, socket.AF_INET, 1, 8, 0, 20), (UNLISTED6, socket.AF_INET6, 58, 128, 129, 0)):
+                (UNLISTED4, socket.AF_INET, 1, 8, 0, 20),
+                (UNLISTED6, socket.AF_INET6, 58, 128, 129, 0)):
             ping = lab.client.socket(family, socket.SOCK_RAW, protocol)
             ping.bind((source, 0))
             ping.settimeout(5)

@@ -261,8 +261,8 @@ def store_broken(lab, spoil, words, commands=(*MUTATING, ("list",)), seen=True):
     spoil(path)
     wrong = []
     for args in commands:
-        # An empty store looks like another one: sync then asks before it takes over.
-        code = (3, 5) if args == ("sync",) and "another store" in words else (5,)
+        # With the store gone or emptied, sync asks before it starts anew.
+        code = (3, 5) if args == ("sync",) and "missing" in words else (5,)
         plain, machine = lab.gate(*args, ok=None), lab.gate("-j", *args, ok=None)
         if plain.code not in code or not plain.err.startswith("smtpgate: ") \
                 or (plain.out and args != ("list",)) \
@@ -306,7 +306,8 @@ def truncated():
     with make() as lab:
         size = lab.mail.path(DATABASE).stat().st_size
         for length in (0, 1, 50, 4096, size - 4096):
-            store_broken(lab, lambda path, n=length: os.truncate(path, n), ("damaged", "another store"))
+            store_broken(lab, lambda path, n=length: os.truncate(path, n),
+                         ("damaged", "missing", "another store"))
 
 
 @tap.test
