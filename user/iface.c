@@ -140,20 +140,27 @@ bool iface_port_is_open(uint16_t port)
 }
 
 /* "8080,9148-9200" holds @port. */
+static bool list_holds(const char *list, uint16_t port)
+{
+    unsigned int low, high;
+
+    for (; list; list = strchr(list, ','), list += !!list) {
+        int n = sscanf(list, "%u-%u", &low, &high);
+
+        if (n >= 1 && port >= low && port <= (n == 2 ? high : low))
+            return true;
+    }
+    return false;
+}
+
+/* The kernel prints at most 64 Ki ports. */
 static bool is_reserved(uint16_t port)
 {
     FILE *file = fopen("/proc/sys/net/ipv4/ip_local_reserved_ports", "re");
-    unsigned int low, high;
-    bool found = false;
+    _cleanup_free_ char *line = NULL;
+    size_t size = 0;
+    bool found = file && getline(&line, &size, file) > 0 && list_holds(line, port);
 
-    while (file && !found && fscanf(file, "%u", &low) == 1) {
-        high = low;
-        if (fscanf(file, "-%u", &high) == EOF)
-            found = false;
-        found = port >= low && port <= high;
-        if (fscanf(file, ",") == EOF)
-            break;
-    }
     if (file)
         fclose(file);
     return found;
