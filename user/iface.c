@@ -144,11 +144,14 @@ static bool list_holds(const char *list, uint16_t port)
 {
     unsigned int low, high;
 
-    for (; list; list = strchr(list, ','), list += !!list) {
+    while (list) {
         int n = sscanf(list, "%u-%u", &low, &high);
 
         if (n >= 1 && port >= low && port <= (n == 2 ? high : low))
             return true;
+        list = strchr(list, ',');
+        if (list)
+            list++;
     }
     return false;
 }
