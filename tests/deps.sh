@@ -13,6 +13,7 @@ packages=(
     iproute2 ethtool procps util-linux mandoc git ca-certificates
     # demo: the throw-away mail host and its clients
     postfix dovecot-core openssl swaks libnet-ssleay-perl
+    libio-socket-inet6-perl
 )
 
 missing=()

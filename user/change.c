@@ -44,11 +44,17 @@ int change_open_store(const char *state, const struct gate *gate, enum store_acc
     return store_open(state, mode, ret_store, e);
 }
 
-static int any_wanted(const struct store_iface *iface, void *arg)
+/* For detach, which must work without a store too, and makes none. */
+static int open_any_store(const char *state, enum store_access mode, struct store **ret_store,
+                          struct err *e)
 {
-    if (iface->wanted)
-        *(bool *)arg = true;
-    return 0;
+    int r = store_open(state, STORE_READ, ret_store, e);
+
+    if (r < 0 && r != -ENOENT)
+        return r;
+    if (r == 0)
+        store_close(TAKE_PTR(*ret_store));
+    return store_open(state, r == 0 ? mode : STORE_DRY, ret_store, e);
 }
 
 static int open_both(const struct change_options *options, struct change *change, struct err *e)
@@ -56,11 +62,16 @@ static int open_both(const struct change_options *options, struct change *change
     enum store_access mode = options->dry_run ? STORE_DRY : STORE_WRITE;
     int r = gate_open(options->bpffs, !options->dry_run, &change->gate, e);
 
+    if (r == 0 && options->need_gate)
+        r = gate_need_bpffs(change->gate, e); /* before anything is stored */
     if (r < 0)
         return r;
-    r = options->adopt || options->no_heal
-            ? store_open(options->state, mode, &change->store, e)
-            : change_open_store(options->state, change->gate, mode, &change->store, e);
+    if (options->no_heal)
+        r = open_any_store(options->state, mode, &change->store, e);
+    else if (options->adopt)
+        r = store_open(options->state, mode, &change->store, e);
+    else
+        r = change_open_store(options->state, change->gate, mode, &change->store, e);
     if (r == 0)
         r = store_begin(change->store, e);
     if (r == 0)
@@ -72,18 +83,17 @@ static int open_both(const struct change_options *options, struct change *change
 static int heal(const struct change_options *options, struct change *change, struct err *e)
 {
     struct gate_state state = {0};
-    bool whole = gate_is_whole(change->gate), wanted = false;
-    uint64_t fixed;
+    bool whole = gate_is_whole(change->gate);
     int r;
 
     if (whole)
         gate_read_state(change->gate, &state);
     if (whole && state.store_id != change->before.id && !options->adopt)
         return fail_other_store(e);
-    r = store_each_iface(change->store, any_wanted, &wanted, e);
+    r = store_any_wanted(change->store, &change->attached, e);
     if (r < 0)
         return r;
-    if (!whole && !wanted && !options->need_gate) {
+    if (!whole && !change->attached && !options->need_gate) {
         gate_close(TAKE_PTR(change->gate));
         return 0;
     }
@@ -92,14 +102,14 @@ static int heal(const struct change_options *options, struct change *change, str
         return 0;
     r = gate_make_maps(change->gate, e);
     if (r == 0)
-        r = sync_list(change->store, change->gate, &fixed, e);
+        r = sync_list(change->store, change->gate, &change->fixed, e);
     /*
      * The maps are new: the programs on the interfaces do not use them yet. An interface that is
      * missing now is no reason to refuse a change of the list.
      */
     if (r == 0 && !whole && !options->need_gate)
         sync_all_ifaces(change->store, change->gate, NULL, NULL, &change->problem);
-    change->healed = r == 0 && (whole || wanted);
+    change->healed = r == 0 && (whole || change->attached);
     return r;
 }
 

@@ -26,6 +26,8 @@ struct change {
     struct store_settings before;
     bool dry_run;
     bool committed;
+    bool attached;      /* an interface is remembered as attached */
+    uint64_t fixed;     /* prefixes that healing corrected */
     bool healed;        /* an interrupted change was completed first */
     struct err problem; /* an interface that healing could not attach; no message: none */
 };
@@ -34,7 +36,8 @@ struct change_options {
     const char *state, *bpffs;
     bool dry_run;
     bool need_gate; /* make the kernel's maps if they are missing (attach, sync) */
-    bool no_heal;   /* leave the list in the kernel as it is, whatever it is (detach) */
+    bool no_heal;   /* leave the list in the kernel as it is, whatever it is (detach);
+                     * with no store, work on one in memory */
     bool adopt;     /* take over a kernel state made from another store (sync -y) */
 };
 

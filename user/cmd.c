@@ -20,7 +20,7 @@ static const char who_details[] =
     "(192.0.2.10-192.0.2.40), the same in IPv6. Names are never resolved.\n";
 
 const struct cmd cmd_table[] = {
-    {"attach", "IFACE...", "put the gate on network interfaces, or replace it in place",
+    {"attach", "IFACE...", "put the gate on interfaces, or replace it there",
      "  smtpgate attach eth0\n"
      "  smtpgate attach eth0 eth1 --mode native\n",
      "A second attach replaces the program without a gap. The interfaces are\n"
@@ -45,7 +45,7 @@ const struct cmd cmd_table[] = {
      "WHO is the entry as typed (any equal spelling) or #ID. Open connections\n"
      "are cut too. Deleting the last entry turns the gate off, and asks first.\n",
      0, 1, 100000, cmd_delete},
-    {"list", "[FILTER]", "the entries; FILTER is part of a remark, or an address",
+    {"list", "[FILTER]", "the entries; FILTER: an address, or part of a remark",
      "  smtpgate list\n"
      "  smtpgate list shop\n"
      "  smtpgate list 192.0.2.10      # the entries that cover it\n",
@@ -59,7 +59,7 @@ const struct cmd cmd_table[] = {
      "  smtpgate disable\n"
      "  smtpgate -y disable\n",
      NULL, 0, 0, 0, cmd_disable},
-    {"status", "[--check]", "mode, list, interfaces and health (also: no command)",
+    {"status", "[--check]", "mode, list, interfaces, health (also: no command)",
      "  smtpgate status\n"
      "  smtpgate -q status --check    # exit 1 when something is wrong\n",
      NULL, OPT(CHECK), 0, 0, cmd_status},
@@ -67,7 +67,7 @@ const struct cmd cmd_table[] = {
      "  smtpgate stats\n"
      "  smtpgate -j stats\n",
      NULL, 0, 0, 0, cmd_stats},
-    {"set", "[NAME VALUE]", "ports LIST, limit N|none; without arguments shows them",
+    {"set", "[NAME VALUE]", "ports LIST, limit N|none; nothing: show them",
      "  smtpgate set\n"
      "  smtpgate set ports 465,587\n"
      "  smtpgate set limit 100\n"
@@ -75,7 +75,7 @@ const struct cmd cmd_table[] = {
      "ports  the guarded TCP ports (default 25,465,587)\n"
      "limit  how many entries the list takes (default 10)\n",
      0, 0, 2, cmd_set},
-    {"sync", "", "make the kernel equal to the store: boot, upgrade, repair", "  smtpgate sync\n",
+    {"sync", "", "make the kernel equal to the store (boot, repair)", "  smtpgate sync\n",
      "-y also takes over a gate that was made from another store.\n", 0, 0, 0, cmd_sync},
     {"help", "[COMMAND]", "this text, or a command's", "  smtpgate help add\n", NULL, 0, 0, 1,
      cmd_help},

@@ -100,6 +100,9 @@ const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX]);
 int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,
                   struct err *e);
 
+/* An interface's name as it may be shown: the kernel lets it hold nearly any byte. */
+#define CMD_NAME_MAX (4 * IF_NAMESIZE)
+
 const char *cmd_mode_name(enum sg_mode mode);
 
 #endif

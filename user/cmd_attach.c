@@ -15,8 +15,17 @@ static const char *xdp_name(enum gate_xdp xdp)
 static void say_attached(const struct cmd_context *ctx, const struct sync_result *result)
 {
     const struct gate_attached *attached = &result->attached;
+    char name[CMD_NAME_MAX];
 
-    out_done(&ctx->out, "%s: %s, %s mode\n", result->name,
+    text_escape(result->name, name, sizeof(name));
+    if (attached->xdp == GATE_XDP_NONE) {
+        out_done(&ctx->out, "%s: replaced in place, in another network namespace\n", name);
+        return;
+    }
+    if (!strcmp(name, "lo"))
+        out_note(&ctx->out, "lo carries this host's own connections: local submission is judged"
+                            " too now; list 127.0.0.1 and ::1 if it shall work\n");
+    out_done(&ctx->out, "%s: %s, %s mode\n", name,
              attached->replaced ? "replaced in place" : "attached", xdp_name(attached->xdp));
     if (attached->native_error)
         out_note(&ctx->out,
@@ -28,8 +37,11 @@ static void say_attached(const struct cmd_context *ctx, const struct sync_result
 
 static json_t *attached_json(const struct sync_result *result)
 {
-    return json_pack("{s:s, s:b, s:s, s:b}", "name", result->name, "attached", true, "xdp_mode",
-                     xdp_name(result->attached.xdp), "replaced", result->attached.replaced);
+    char name[CMD_NAME_MAX];
+
+    return json_pack("{s:s, s:b, s:s, s:b}", "name", text_escape(result->name, name, sizeof(name)),
+                     "attached", true, "xdp_mode", xdp_name(result->attached.xdp), "replaced",
+                     result->attached.replaced);
 }
 
 static bool guards(const struct store_settings *settings, uint16_t port)
@@ -125,12 +137,13 @@ static int check_names(const struct cmd_context *ctx, struct err *e)
 static int say_would_attach(const struct cmd_context *ctx)
 {
     json_t *names = json_array();
+    char name[CMD_NAME_MAX];
     size_t i;
 
     for (i = 0; i < ctx->n_args; i++) {
-        out_done(&ctx->out, "%s: would be attached\n", ctx->args[i]);
-        json_array_append_new(names,
-                              json_pack("{s:s, s:b}", "name", ctx->args[i], "attached", false));
+        text_escape(ctx->args[i], name, sizeof(name));
+        out_done(&ctx->out, "%s: would be attached\n", name);
+        json_array_append_new(names, json_pack("{s:s, s:b}", "name", name, "attached", false));
     }
     out_json(&ctx->out,
              json_pack("{s:b, s:b, s:o}", "changed", true, "dry_run", true, "interfaces", names));
@@ -212,9 +225,10 @@ static int check_known(const struct cmd_context *ctx, const struct sync_ifaces *
     return 0;
 }
 
-static const char *iface_name(const struct sync_iface *iface)
+static const char *iface_name(const struct sync_iface *iface, char buf[CMD_NAME_MAX])
 {
-    return iface->link.state == GATE_LINK_HERE ? iface->link.name : iface->row.name;
+    return text_escape(iface->link.state == GATE_LINK_HERE ? iface->link.name : iface->row.name,
+                       buf, CMD_NAME_MAX);
 }
 
 /* The kernel first: killed in between, sync attaches again, which is the closed side. */
@@ -228,26 +242,40 @@ static int detach_one(struct change *change, const struct sync_iface *iface, str
 }
 
 static int detach_all(const struct cmd_context *ctx, struct change *change,
-                      const struct sync_ifaces *ifaces, json_t *names, struct err *e)
+                      const struct sync_ifaces *ifaces, json_t *names, bool *ret_opened,
+                      struct err *e)
 {
     size_t i;
     int r = check_known(ctx, ifaces, e);
 
     for (i = 0; r == 0 && i < ifaces->count; i++) {
         const struct sync_iface *iface = &ifaces->items[i];
+        char name[CMD_NAME_MAX];
 
         if (!iface->row.wanted || !is_named(ctx, iface))
             continue;
-        json_array_append_new(
-            names, json_pack("{s:s, s:b}", "name", iface_name(iface), "attached", ctx->dry_run));
+        *ret_opened |= iface->link.state == GATE_LINK_HERE;
+        json_array_append_new(names, json_pack("{s:s, s:b}", "name", iface_name(iface, name),
+                                               "attached", ctx->dry_run));
         if (!ctx->dry_run)
             r = detach_one(change, iface, e);
     }
     return r == 0 ? change_commit(change, e) : r;
 }
 
-static int detach_report(const struct cmd_context *ctx, const struct store_settings *settings,
-                         json_t *names)
+/* Off in the kernel, which counts, or if nothing is there, in the store. */
+static bool is_off(const struct change *change)
+{
+    struct gate_state state;
+
+    if (!gate_is_whole(change->gate))
+        return change->before.mode == SG_MODE_OFF;
+    gate_read_state(change->gate, &state);
+    return (state.mode & SG_MODE_MASK) == SG_MODE_OFF;
+}
+
+static int detach_report(const struct cmd_context *ctx, const struct change *change, json_t *names,
+                         bool opened)
 {
     char ports[CMD_PORTS_MAX];
     json_t *item;
@@ -258,9 +286,9 @@ static int detach_report(const struct cmd_context *ctx, const struct store_setti
                  ctx->dry_run ? "would be detached" : "detached");
     if (!json_array_size(names))
         out_done(&ctx->out, "the gate is attached nowhere\n");
-    else if (settings->mode != SG_MODE_OFF && !ctx->dry_run)
+    else if (opened && !is_off(change) && !ctx->dry_run)
         out_warn(&ctx->out, "ports %s are open to every source there now; the list stays stored\n",
-                 cmd_ports(settings, ports));
+                 cmd_ports(&change->before, ports));
     out_json(&ctx->out, json_pack("{s:b, s:b, s:O}", "changed", json_array_size(names) > 0,
                                   "dry_run", ctx->dry_run, "interfaces", names));
     return 0;
@@ -270,6 +298,7 @@ int cmd_detach(const struct cmd_context *ctx, struct err *e)
 {
     _cleanup_change_ struct change change = {.lock = -1};
     _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
+    bool opened = false;
     json_t *names;
     int r;
 
@@ -287,9 +316,9 @@ int cmd_detach(const struct cmd_context *ctx, struct err *e)
     if (r < 0)
         return r;
     names = json_array();
-    r = detach_all(ctx, &change, &ifaces, names, e);
+    r = detach_all(ctx, &change, &ifaces, names, &opened, e);
     if (r == 0)
-        r = detach_report(ctx, &change.before, names);
+        r = detach_report(ctx, &change, names, opened);
     json_decref(names);
     return r;
 }
@@ -299,20 +328,25 @@ int cmd_detach(const struct cmd_context *ctx, struct err *e)
 struct report {
     const struct cmd_context *ctx;
     json_t *interfaces;
+    bool failed; /* the first failure is the command's error */
 };
 
 static void report_iface(const struct sync_result *result, const struct err *problem, void *arg)
 {
     struct report *report = arg;
+    char name[CMD_NAME_MAX];
 
     if (!problem) {
         say_attached(report->ctx, result);
         json_array_append_new(report->interfaces, attached_json(result));
         return;
     }
-    out_warn(&report->ctx->out, "%s: %s\n", result->name, problem->message);
+    text_escape(result->name, name, sizeof(name));
+    if (report->failed)
+        out_warn(&report->ctx->out, "%s: %s\n", name, problem->message);
+    report->failed = true;
     json_array_append_new(report->interfaces,
-                          json_pack("{s:s, s:b, s:s, s:s}", "name", result->name, "attached", false,
+                          json_pack("{s:s, s:b, s:s, s:s}", "name", name, "attached", false,
                                     "xdp_mode", "none", "problem", problem->message));
 }
 
@@ -321,7 +355,8 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
 {
     _cleanup_change_ struct change change = {.lock = -1};
     struct store_counts counts;
-    uint64_t fixed;
+    char ports[CMD_PORTS_MAX];
+    uint64_t fixed = 0;
     int r, ifaces;
 
     r = change_begin(options, &change, e);
@@ -339,17 +374,23 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
         return r;
     out_done(&ctx->out, "list: %llu %s in force, %llu corrected; %s\n",
              (unsigned long long)counts.prefixes, counts.prefixes == 1 ? "prefix" : "prefixes",
-             (unsigned long long)fixed, cmd_mode_name(change.before.mode));
+             (unsigned long long)(fixed + change.fixed), cmd_mode_name(change.before.mode));
+    if (options->adopt && change.before.mode == SG_MODE_OFF)
+        out_warn(&ctx->out,
+                 "the list is empty: the gate is now off, and every source reaches ports %s\n",
+                 cmd_ports(&change.before, ports));
     if (ifaces < 0)
         return ifaces;
-    out_json(&ctx->out, json_pack("{s:b, s:I, s:I, s:O}", "in_sync", true, "prefixes",
-                                  (json_int_t)counts.prefixes, "corrected", (json_int_t)fixed,
-                                  "interfaces", report->interfaces));
+    out_json(&ctx->out,
+             json_pack("{s:b, s:I, s:I, s:O}", "in_sync", true, "prefixes",
+                       (json_int_t)counts.prefixes, "corrected", (json_int_t)(fixed + change.fixed),
+                       "interfaces", report->interfaces));
     return 0;
 }
 
 /* Whether the kernel's gate was made from another store than the one that is there now, or none. */
-static int is_foreign(const struct cmd_context *ctx, bool *ret_foreign, struct err *e)
+static int is_foreign(const struct cmd_context *ctx, bool *ret_foreign, bool *ret_missing,
+                      struct err *e)
 {
     _cleanup_(gate_close) struct gate *gate = NULL;
     _cleanup_(store_close) struct store *store = NULL;
@@ -359,12 +400,12 @@ static int is_foreign(const struct cmd_context *ctx, bool *ret_foreign, struct e
 
     if (r < 0)
         return r;
-    *ret_foreign = false;
+    *ret_foreign = *ret_missing = false;
     if (!gate_is_whole(gate))
         return 0;
     r = store_open(ctx->state, STORE_READ, &store, e);
     if (r == -ENOENT) {
-        *ret_foreign = true;
+        *ret_foreign = *ret_missing = true;
         return 0;
     }
     if (r == 0)
@@ -380,17 +421,24 @@ int cmd_sync(const struct cmd_context *ctx, struct err *e)
 {
     struct change_options options = {.state = ctx->state, .bpffs = ctx->bpffs, .need_gate = true};
     struct report report = {.ctx = ctx};
-    bool foreign;
+    bool foreign, missing;
     int r;
 
     if (ctx->dry_run)
         return cmd_status(ctx, e);
-    r = is_foreign(ctx, &foreign, e);
+    r = is_foreign(ctx, &foreign, &missing, e);
     if (r == 0 && foreign) {
         r = cmd_confirm(ctx,
-                        "The gate in the kernel was made from another store than this one; its list"
-                        " would be replaced by this one's, which may open the gate.",
+                        missing ? "The store is missing or empty, but the kernel holds a gate made"
+                                  " from one; an empty list would take its place, which opens the"
+                                  " gate."
+                                : "The gate in the kernel was made from another store than this"
+                                  " one; its list would be replaced by this one's, which may open"
+                                  " the gate.",
                         e);
+        if (r < 0 && e->code == EXIT_CONFIRM)
+            err_hint(e, "put back a copy of the right store from a backup, then: smtpgate sync; or"
+                        " repeat it with -y");
         options.adopt = true;
     }
     if (r < 0)

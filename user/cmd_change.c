@@ -36,6 +36,11 @@ static void outcome_add(struct outcome *outcome, const char *result,
                                     result));
 }
 
+static bool is_change(const char *result)
+{
+    return strcmp(result, "already listed") != 0 && strcmp(result, "unchanged") != 0;
+}
+
 /* After the change is in force: nothing is said of one that failed. */
 static void outcome_text(const struct cmd_context *ctx, const struct outcome *outcome)
 {
@@ -49,8 +54,8 @@ static void outcome_text(const struct cmd_context *ctx, const struct outcome *ou
                         "result", &result) < 0)
             continue;
         out_done(&ctx->out, "%s%s #%lld %s%s%s%s\n",
-                 ctx->dry_run && strcmp(result, "already listed") != 0 ? "would be " : "", result,
-                 (long long)id, who, *remark ? " (" : "", remark, *remark ? ")" : "");
+                 ctx->dry_run && is_change(result) ? "would be " : "", result, (long long)id, who,
+                 *remark ? " (" : "", remark, *remark ? ")" : "");
     }
 }
 
@@ -69,24 +74,34 @@ static void outcome_json(const struct cmd_context *ctx, const struct outcome *ou
 static void say_mode(const struct cmd_context *ctx, const struct change *change,
                      const struct outcome *outcome)
 {
+    bool on = outcome->mode_before == SG_MODE_OFF && outcome->mode_after == SG_MODE_ENFORCE;
+    bool off = outcome->mode_before == SG_MODE_ENFORCE && outcome->mode_after == SG_MODE_OFF;
     char ports[CMD_PORTS_MAX];
-    const char *is = ctx->dry_run ? "would be" : change->gate ? "is now" : "is now (once attached)";
 
     cmd_ports(&change->before, ports);
-    if (outcome->mode_before == SG_MODE_OFF && outcome->mode_after == SG_MODE_ENFORCE)
+    if (on && !ctx->dry_run && !change->attached)
+        out_warn(&ctx->out,
+                 "this is the first entry: once attached, the gate drops every other source on"
+                 " ports %s\n",
+                 ports);
+    else if (on)
         out_warn(&ctx->out,
                  "this is the first entry: the gate %s on, and every other source is dropped on"
                  " ports %s\n",
-                 is, ports);
-    if (outcome->mode_before == SG_MODE_ENFORCE && outcome->mode_after == SG_MODE_OFF)
+                 ctx->dry_run ? "would be" : "is now", ports);
+    if (off)
         out_warn(&ctx->out,
-                 "the list is empty: the gate %s off, and every source reaches ports %s\n", is,
+                 ctx->dry_run
+                     ? "the list would be empty: the gate would be off, and every source would"
+                       " reach ports %s\n"
+                     : "the list is empty: the gate is now off, and every source reaches ports"
+                       " %s\n",
                  ports);
 }
 
 static void say_unattached(const struct cmd_context *ctx, const struct change *change)
 {
-    if (!change->gate && !ctx->dry_run)
+    if (!change->attached && !ctx->dry_run)
         out_note(&ctx->out, "stored, but the gate is attached to no interface yet:"
                             " smtpgate attach IFACE\n");
 }
@@ -155,6 +170,8 @@ static int add_value(const struct cmd_context *ctx, struct change *change, const
             return r;
         snprintf(entry.remark, sizeof(entry.remark), "%s", remark);
         outcome->edited++;
+        outcome_add(outcome, "edited", &entry);
+        return 0;
     }
     outcome_add(outcome, "already listed", &entry);
     return 0;
@@ -318,7 +335,7 @@ static int edit_entry(const struct cmd_context *ctx, struct change *change, stru
     if (r < 0)
         return r;
     snprintf(entry.remark, sizeof(entry.remark), "%s", remark);
-    outcome_add(outcome, outcome->edited ? "edited" : "already listed", &entry);
+    outcome_add(outcome, outcome->edited ? "edited" : "unchanged", &entry);
     return change_commit(change, e);
 }
 
@@ -406,6 +423,7 @@ int cmd_delete(const struct cmd_context *ctx, struct err *e)
         return r;
     outcome_text(ctx, &outcome);
     say_mode(ctx, &change, &outcome);
+    say_unattached(ctx, &change);
     outcome_json(ctx, &outcome);
     return 0;
 }

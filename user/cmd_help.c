@@ -17,8 +17,8 @@ static void help_all(const struct cmd_context *ctx)
         snprintf(left, sizeof(left), "%s %s", cmd->name, cmd->args);
         out_text(&ctx->out, "  %-24s %s\n", left, cmd->summary);
     }
-    out_text(&ctx->out, "\n-j JSON   -n show only, change nothing   -y no questions   -q quiet"
-                        "   -v libbpf's words\n");
+    out_text(&ctx->out, "\n-j JSON  -n change nothing, show  -y no questions  -q quiet"
+                        "  -v libbpf's words\n");
 }
 
 static void help_one(const struct cmd_context *ctx, const struct cmd *cmd)

@@ -25,11 +25,13 @@ static void settings_text(const struct cmd_context *ctx, const struct store_sett
 {
     char ports[CMD_PORTS_MAX];
 
-    out_text(&ctx->out, "ports  %s\n", cmd_ports(settings, ports));
+    const char *would = ctx->dry_run && ctx->n_args ? "would be: " : "";
+
+    out_text(&ctx->out, "%sports  %s\n", would, cmd_ports(settings, ports));
     if (settings->limit == STORE_LIMIT_NONE)
-        out_text(&ctx->out, "limit  none\n");
+        out_text(&ctx->out, "%slimit  none\n", would);
     else
-        out_text(&ctx->out, "limit  %u\n", settings->limit);
+        out_text(&ctx->out, "%slimit  %u\n", would, settings->limit);
 }
 
 static int show(const struct cmd_context *ctx, struct err *e)
@@ -71,8 +73,8 @@ static int fail_ports(const char *text, const char *why, struct err *e)
 {
     char shown[80];
 
-    err_set(e, 0, EXIT_USAGE, "%s: %s; nothing changed", text_escape(text, shown, sizeof(shown)),
-            why);
+    err_set(e, 0, EXIT_USAGE, "%s: %s; nothing changed",
+            *text ? text_escape(text, shown, sizeof(shown)) : "\"\"", why);
     err_hint(e, "smtpgate set ports 25,465,587");
     return -EINVAL;
 }
@@ -115,6 +117,24 @@ static void warn_ephemeral(const struct cmd_context *ctx, const uint16_t *ports,
                      ports[i], low, high, ports[i]);
 }
 
+/* Exactly @ports are guarded already. */
+static bool are_guarded(const struct store_settings *settings, const uint16_t *ports,
+                        unsigned int n)
+{
+    unsigned int i, j, guarded = 0;
+
+    for (i = 0; i < settings->n_ports; i++) {
+        if (!settings->ports[i].guarded)
+            continue;
+        guarded++;
+        for (j = 0; j < n && ports[j] != settings->ports[i].port; j++)
+            ;
+        if (j == n)
+            return false;
+    }
+    return guarded == n;
+}
+
 /* Stores what @ports (NULL: not given) or @limit says; shows the result. */
 static int apply(const struct cmd_context *ctx, const uint16_t *ports, unsigned int n_ports,
                  const uint32_t *limit, struct err *e)
@@ -124,7 +144,7 @@ static int apply(const struct cmd_context *ctx, const uint16_t *ports, unsigned 
     struct store_counts counts;
     int r = cmd_begin(ctx, &change, e);
 
-    if (r == 0 && ports)
+    if (r == 0 && ports && !are_guarded(&change.before, ports, n_ports))
         r = store_set_ports(change.store, ports, n_ports, e);
     if (r == 0 && limit)
         r = store_set_limit(change.store, *limit, e);

@@ -78,9 +78,9 @@ static int list_entry(const struct store_entry *entry, void *arg)
     out_local_time(entry->created, created);
     out_local_time(entry->expires, expires);
     out_local_time((int64_t)use.last_seen, seen);
-    out_text(out, "#%-4lld %-30s %-16s %-16s %-16s %11llu  %s\n", (long long)entry->id, who,
+    out_text(out, "#%-4lld %-30s %-16s %-16s %-16s %11llu%s%s\n", (long long)entry->id, who,
              created, *expires ? expires : "never", *seen ? seen : "-",
-             (unsigned long long)use.connections, entry->remark);
+             (unsigned long long)use.connections, *entry->remark ? "  " : "", entry->remark);
     out_stream_item(&listing->stream,
                     json_pack("{s:I, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:I}", "id",
                               (json_int_t)entry->id, "who", who, "kind",
@@ -97,6 +97,7 @@ int cmd_list(const struct cmd_context *ctx, struct err *e)
     _cleanup_(store_close) struct store *store = NULL;
     _cleanup_(gate_close) struct gate *gate = NULL;
     struct listing listing = {.ctx = ctx, .filter = ctx->n_args ? ctx->args[0] : NULL, .e = e};
+    char shown[128];
     int r = cmd_open_both(ctx, &store, &gate, e);
 
     if (r < 0)
@@ -110,7 +111,7 @@ int cmd_list(const struct cmd_context *ctx, struct err *e)
         return ctx->out.json ? (int)e->code : r; /* with -j it is said already */
     if (!listing.shown)
         out_text(&ctx->out, listing.filter ? "no entry matches \"%s\"\n" : "no entries\n",
-                 listing.filter);
+                 listing.filter ? text_escape(listing.filter, shown, sizeof(shown)) : "");
     return listing.filter && !listing.shown ? EXIT_NO : 0;
 }
 
@@ -122,6 +123,7 @@ struct checking {
     struct gate *gate; /* NULL when nothing is in the kernel */
     struct store_settings settings;
     json_t *results;
+    bool attached; /* an interface is remembered as attached */
     bool any_no, disagree;
 };
 
@@ -197,12 +199,18 @@ static int check_all(struct checking *checking, const struct addr *addresses, st
     size_t i;
     int r = store_read_settings(checking->store, &checking->settings, e);
 
+    if (r == 0)
+        r = store_any_wanted(checking->store, &checking->attached, e);
+
     for (i = 0; r == 0 && i < ctx->n_args; i++)
         r = check_address(checking, &addresses[i], e);
     if (r < 0)
         return r;
     if (checking->disagree)
         out_warn(&ctx->out, "kernel and store disagree; to mend it: smtpgate sync\n");
+    else if (!checking->attached)
+        out_note(&ctx->out, "the gate is attached to no interface: nothing is dropped until"
+                            " smtpgate attach IFACE\n");
     else if (!checking->gate)
         out_note(&ctx->out, "the gate is not in the kernel; this is what the store says\n");
     out_json(&ctx->out,

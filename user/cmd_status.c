@@ -137,7 +137,7 @@ static bool any_wanted(const struct view *view)
 /* Nothing attached and nothing in the kernel is in step too: there is nothing to differ. */
 static bool in_sync(const struct view *view)
 {
-    if (!view->check.present && !any_wanted(view))
+    if (!gate_is_present(view->gate) && !any_wanted(view))
         return true;
     return sync_is_equal(&view->check);
 }
@@ -236,6 +236,8 @@ static const char *xdp_mode_name(const struct gate_link *link)
 static const char *iface_words(const struct sync_iface *iface, char *buf, size_t size)
 {
     const struct gate_link *link = &iface->link;
+    bool renamed = strcmp(link->name, iface->row.name) != 0;
+    char was[CMD_NAME_MAX];
 
     if (iface->open_here && link->state == GATE_LINK_ELSEWHERE)
         snprintf(buf, size,
@@ -252,27 +254,45 @@ static const char *iface_words(const struct sync_iface *iface, char *buf, size_t
     else if (!link->current)
         snprintf(buf, size, "attached, %s mode, but NOT TO THIS LIST", xdp_mode_name(link));
     else
-        snprintf(buf, size, "attached, %s mode%s%s%s", xdp_mode_name(link),
-                 strcmp(link->name, iface->row.name) ? " (was " : "",
-                 strcmp(link->name, iface->row.name) ? iface->row.name : "",
-                 strcmp(link->name, iface->row.name) ? ")" : "");
+        snprintf(buf, size, "attached, %s mode%s%s%s", xdp_mode_name(link), renamed ? " (was " : "",
+                 renamed ? text_escape(iface->row.name, was, sizeof(was)) : "", renamed ? ")" : "");
     return buf;
 }
 
-static const char *iface_label(const struct sync_iface *iface)
+static const char *iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MAX])
 {
-    return iface->link.state == GATE_LINK_HERE ? iface->link.name : iface->row.name;
+    return text_escape(iface->link.state == GATE_LINK_HERE ? iface->link.name : iface->row.name,
+                       buf, CMD_NAME_MAX);
+}
+
+/* Not where all that is wrong is a device that is not there. */
+static bool sync_would_mend(const struct view *view)
+{
+    size_t i;
+
+    for (i = 0; i < view->ifaces.count; i++) {
+        const struct sync_iface *iface = &view->ifaces.items[i];
+
+        if (iface->row.wanted && !sync_iface_is_good(iface) &&
+            (iface->open_here || iface->link.state == GATE_LINK_HERE ||
+             iface->link.state == GATE_LINK_ELSEWHERE))
+            return true;
+    }
+    return !in_sync(view);
 }
 
 static void status_text(const struct cmd_context *ctx, const struct view *view)
 {
     const struct out *out = &ctx->out;
-    char ports[CMD_PORTS_MAX], words[160];
+    char ports[CMD_PORTS_MAX], words[160], label[CMD_NAME_MAX];
     enum sg_mode mode = mode_in_force(view);
     unsigned long long entries = view->counts.entries, prefixes = view->counts.prefixes;
     size_t i;
 
-    out_text(out, "mode     %s: %s\n", cmd_mode_name(mode), mode_words(mode));
+    out_text(out, "mode     %s: %s\n", cmd_mode_name(mode),
+             mode == SG_MODE_ENFORCE && !any_wanted(view)
+                 ? "but attached nowhere, so nothing is dropped"
+                 : mode_words(mode));
     out_text(out, "list     %llu %s, %llu %s; %s\n", entries, entries == 1 ? "entry" : "entries",
              prefixes, prefixes == 1 ? "prefix" : "prefixes",
              step_words(view, words, sizeof(words)));
@@ -281,13 +301,18 @@ static void status_text(const struct cmd_context *ctx, const struct view *view)
         out_text(out, "iface    none: nothing is guarded (smtpgate attach IFACE)\n");
     for (i = 0; i < view->ifaces.count; i++)
         if (view->ifaces.items[i].row.wanted)
-            out_text(out, "iface    %s: %s\n", iface_label(&view->ifaces.items[i]),
+            out_text(out, "iface    %s: %s\n", iface_label(&view->ifaces.items[i], label),
                      iface_words(&view->ifaces.items[i], words, sizeof(words)));
     out_text(out, "packets  %llu passed, %llu dropped\n",
              (unsigned long long)(sum_verdict(&view->total, SG_VERDICT_PASS) +
                                   sum_verdict(&view->total, SG_VERDICT_WOULD_DROP)),
              (unsigned long long)sum_verdict(&view->total, SG_VERDICT_DROP));
-    if (any_wanted(view) && !all_good(view))
+    if (!view->stored && view->check.present)
+        out_text(out,
+                 "         to mend it: put back a copy of %s/smtpgate.db from a backup, then:"
+                 " smtpgate sync\n",
+                 ctx->state);
+    else if (sync_would_mend(view))
         out_text(out, "         to mend it: smtpgate sync\n");
 }
 
@@ -305,7 +330,7 @@ static json_t *ports_json(const struct store_settings *settings)
 static json_t *ifaces_json(const struct view *view)
 {
     json_t *all = json_array();
-    char words[160];
+    char words[160], label[CMD_NAME_MAX];
     size_t i;
 
     for (i = 0; i < view->ifaces.count; i++) {
@@ -315,11 +340,11 @@ static json_t *ifaces_json(const struct view *view)
 
         if (!iface->row.wanted)
             continue;
-        json_array_append_new(all, json_pack("{s:s, s:b, s:s, s:b, s:s}", "name",
-                                             iface_label(iface), "attached", attached, "xdp_mode",
-                                             attached ? xdp_mode_name(&iface->link) : "none",
-                                             "good", sync_iface_is_good(iface), "state",
-                                             iface_words(iface, words, sizeof(words))));
+        json_array_append_new(
+            all, json_pack(
+                     "{s:s, s:b, s:s, s:b, s:s}", "name", iface_label(iface, label), "attached",
+                     attached, "xdp_mode", attached ? xdp_mode_name(&iface->link) : "none", "good",
+                     sync_iface_is_good(iface), "state", iface_words(iface, words, sizeof(words))));
     }
     return all;
 }
@@ -420,7 +445,7 @@ static void stats_text(const struct cmd_context *ctx, const struct view *view)
     uint64_t seen = 0;
     unsigned int i, verdict;
 
-    out_text(out, "%-15s %-10s %12s %14s  %s\n", "REASON", "VERDICT", "PACKETS", "BYTES", "");
+    out_text(out, "%-15s %-10s %12s %14s\n", "REASON", "VERDICT", "PACKETS", "BYTES");
     for (i = 0; i < SG_REASON_COUNT; i++)
         for (verdict = 0; verdict < SG_VERDICT_COUNT; verdict++) {
             struct sg_cell cell = sum_cell(&view->total, i, verdict);
@@ -446,6 +471,7 @@ static void stats_text(const struct cmd_context *ctx, const struct view *view)
 
 static int iface_stats_json(const struct view *view, json_t *all, struct err *e)
 {
+    char label[CMD_NAME_MAX];
     struct sg_counters one;
     size_t i;
 
@@ -455,8 +481,8 @@ static int iface_stats_json(const struct view *view, json_t *all, struct err *e)
 
         if (r < 0)
             return r;
-        json_array_append_new(all, json_pack("{s:s, s:o}", "name", iface_label(iface), "reasons",
-                                             reasons_json(&one)));
+        json_array_append_new(all, json_pack("{s:s, s:o}", "name", iface_label(iface, label),
+                                             "reasons", reasons_json(&one)));
     }
     return 0;
 }

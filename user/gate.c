@@ -231,9 +231,11 @@ bool gate_is_whole(const struct gate *gate)
 
 bool gate_is_present(const struct gate *gate)
 {
+    char path[PIN_PATH_MAX];
     struct stat st;
 
-    return stat(gate->dir, &st) == 0;
+    pin_path(gate, "", path);
+    return stat(path, &st) == 0;
 }
 
 /* ---- making the maps ---- */
@@ -256,8 +258,9 @@ static void nearest_dir(const char *path, char dir[PIN_PATH_MAX])
         *slash = '\0';
 }
 
-static int need_bpffs(const char *path, struct err *e)
+int gate_need_bpffs(const struct gate *gate, struct err *e)
 {
+    const char *path = gate->dir;
     char dir[PIN_PATH_MAX];
     bool below_root = !strncmp(path, BPFFS_ROOT "/", sizeof(BPFFS_ROOT));
 
@@ -352,7 +355,7 @@ int gate_make_maps(struct gate *gate, struct err *e)
     /* Whatever was in force, it is not in the new ones. */
     if (gate->config)
         gate_set_applied(gate, 0);
-    r = need_bpffs(gate->dir, e);
+    r = gate_need_bpffs(gate, e);
     if (r < 0)
         return r;
     snprintf(dir, sizeof(dir), "%s/%s", gate->dir, SG_PIN_DIR);

@@ -34,11 +34,14 @@ DEFINE_CLEANUP(struct gate *, gate_close)
 /* All three shared maps are there, of this ABI's shape, and were filled once. */
 bool gate_is_whole(const struct gate *gate);
 
-/* Anything pinned at all, a link included. */
+/* The directory of the maps is there, if only with a part of them. */
 bool gate_is_present(const struct gate *gate);
 
+/* Sees to it that the directory is on a bpffs, mounting one on /sys/fs/bpf if need be. */
+int gate_need_bpffs(const struct gate *gate, struct err *e);
+
 /*
- * Makes and pins the shared maps that are missing, mounting bpffs on /sys/fs/bpf if need be. The
+ * Makes and pins the shared maps that are missing. The new
  * new ones are empty: nothing uses them before gate_attach(), the caller fills them first.
  */
 int gate_make_maps(struct gate *gate, struct err *e);

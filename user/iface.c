@@ -37,7 +37,7 @@ static int fail_no_interface(const char *name, struct err *e)
 
     list_names(names, sizeof(names));
     err_set(e, 0, EXIT_USAGE, "there is no interface %s here",
-            text_escape(name, shown, sizeof(shown)));
+            *name ? text_escape(name, shown, sizeof(shown)) : "\"\"");
     err_hint(e, "there are: %s", names);
     return -ENODEV;
 }

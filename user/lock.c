@@ -26,6 +26,8 @@ static int fail(const char *what, const char *path, struct err *e)
     err_set(e, r, EXIT_REFUSED, "cannot %s %s: %s; nothing changed", what, path, strerror(-r));
     if (r == -EROFS)
         err_hint(e, "remount the file system read-write");
+    if (r == -ENOENT && strrchr(path, '/') && strrchr(path, '/') != path)
+        err_hint(e, "mkdir -p %.*s", (int)(strrchr(path, '/') - path), path);
     return r;
 }
 

@@ -111,6 +111,53 @@ static int fail_option(const struct invocation *inv, int option, char **argv, st
     return -EINVAL;
 }
 
+/* The row of a long option written out in full, or NULL. */
+static const struct option *find_long(const struct option *options, const char *word, size_t len)
+{
+    for (; options->name; options++)
+        if (strlen(options->name) == len && !strncmp(options->name, word, len))
+            return options;
+    return NULL;
+}
+
+/*
+ * getopt_long takes unambiguous beginnings too; here options are written out, so that one to come
+ * never changes what an old script means. Unknown ones are left to getopt_long unless they begin
+ * like a known one.
+ */
+static int check_long_words(const struct invocation *inv, const struct option *options, int argc,
+                            char **argv, bool stop_at_word, struct err *e)
+{
+    char shown[64];
+    int i;
+
+    for (i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *word = argv[i] + 2;
+        const struct option *option;
+
+        if (strncmp(argv[i], "--", 2) != 0) {
+            if (stop_at_word && argv[i][0] != '-')
+                break;
+            continue;
+        }
+        option = find_long(options, word, strcspn(word, "="));
+        text_escape(argv[i], shown, sizeof(shown));
+        if (!option) {
+            err_set(e, 0, EXIT_USAGE, "there is no option %s%s%s", shown, inv->cmd ? " for " : "",
+                    inv->cmd ? inv->cmd->name : "");
+        } else if (option->has_arg == no_argument && strchr(word, '=')) {
+            err_set(e, 0, EXIT_USAGE, "--%s takes no value", option->name);
+        } else {
+            i += option->has_arg == required_argument && !strchr(word, '=');
+            continue;
+        }
+        err_hint(e, inv->cmd ? "smtpgate help %s" : "smtpgate help",
+                 inv->cmd ? inv->cmd->name : "");
+        return -EINVAL;
+    }
+    return 0;
+}
+
 /*
  * Two passes over the words: up to the command with the global options only, then the rest with the
  * command's own too. "+" stops at the first word, ":" tells a missing value from an unknown option.
@@ -119,9 +166,12 @@ static int parse_options(struct invocation *inv, const char *mode, int argc, cha
                          struct err *e)
 {
     struct option options[ARRAY_SIZE(global_options) + OPT_COUNT + 1];
-    int option;
+    int option, r;
 
     build_options(inv->cmd, options);
+    r = check_long_words(inv, options, argc, argv, mode[0] == '+', e);
+    if (r < 0)
+        return r;
     opterr = 0;
     optind = 0;
     while ((option = getopt_long(argc, argv, mode, options, NULL)) != -1) {
@@ -137,8 +187,13 @@ static int check_args(const struct invocation *inv, struct err *e)
     const struct cmd *cmd = inv->cmd;
     char shown[64];
 
+    if (!*inv->ctx.state || !*inv->ctx.bpffs) {
+        err_set(e, 0, EXIT_USAGE, "--%s wants a directory", *inv->ctx.state ? "bpffs" : "state");
+        err_hint(e, "smtpgate help");
+        return -EINVAL;
+    }
     if (inv->ctx.n_args < cmd->min_args)
-        err_set(e, 0, EXIT_USAGE, "%s wants %s", cmd->name, cmd->args);
+        err_set(e, 0, EXIT_USAGE, "%s is missing", cmd->args);
     else if (inv->ctx.n_args > cmd->max_args)
         err_set(e, 0, EXIT_USAGE, "\"%s\" is one word too many",
                 text_escape(inv->ctx.args[cmd->max_args], shown, sizeof(shown)));
@@ -219,7 +274,9 @@ int main(int argc, char **argv)
     if (r == 0)
         r = run(&inv, &e);
     if (r >= 0 && out_flush() < 0) {
-        r = err_set(&e, -EIO, EXIT_REFUSED, "could not write the answer: %s", strerror(errno));
+        r = err_set(&e, -EIO, EXIT_REFUSED,
+                    "could not write the answer (%s); the command itself was carried out",
+                    strerror(errno));
         inv.ctx.out.json = false;
     }
     if (r < 0) {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "text.h"
 #include "util.h"
 
 #define SCHEMA 1
@@ -48,11 +49,25 @@ void out_warn(const struct out *out, const char *fmt, ...)
     PRINT(stderr, fmt);
 }
 
+/* Errors quote what was typed and found: nothing of it reaches a terminal as it is. */
+struct shown_error {
+    char message[sizeof(((struct err *)0)->message) * 2];
+    char hint[sizeof(((struct err *)0)->hint) * 2];
+};
+
+static void show_error(const struct err *e, struct shown_error *shown)
+{
+    text_escape(e->message, shown->message, sizeof(shown->message));
+    text_escape(e->hint, shown->hint, sizeof(shown->hint));
+}
+
 static json_t *error_json(const struct err *e)
 {
-    json_t *hint = e->hint[0] ? json_string(e->hint) : json_null();
+    struct shown_error shown;
 
-    return json_pack("{s:i, s:s, s:o}", "code", (int)e->code, "message", e->message, "hint", hint);
+    show_error(e, &shown);
+    return json_pack("{s:i, s:s, s:o}", "code", (int)e->code, "message", shown.message, "hint",
+                     shown.hint[0] ? json_string(shown.hint) : json_null());
 }
 
 /* Takes @object over; @e NULL: ok. */
@@ -131,14 +146,18 @@ void out_stream_end(struct out_stream *stream, const struct err *e)
 
 void out_error(const struct out *out, const char *command, const struct err *e)
 {
+    struct shown_error shown;
+
     fflush(stdout);
     if (out->json) {
         dump_line(envelope(e, NULL));
         return;
     }
-    fprintf(stderr, "smtpgate: %s%s%s\n", command ? command : "", command ? ": " : "", e->message);
-    if (e->hint[0])
-        fprintf(stderr, "  hint: %s\n", e->hint);
+    show_error(e, &shown);
+    fprintf(stderr, "smtpgate: %s%s%s\n", command ? command : "", command ? ": " : "",
+            shown.message);
+    if (shown.hint[0])
+        fprintf(stderr, "  hint: %s\n", shown.hint);
 }
 
 int out_ask(const char *question)
@@ -149,8 +168,10 @@ int out_ask(const char *question)
         return -ENOTTY;
     fflush(stdout);
     fprintf(stderr, "%s [y/N] ", question);
-    if (!fgets(answer, sizeof(answer), stdin))
+    if (!fgets(answer, sizeof(answer), stdin)) {
+        fputc('\n', stderr);
         return 0;
+    }
     return !strcasecmp(answer, "y\n") || !strcasecmp(answer, "yes\n");
 }
 

@@ -241,8 +241,14 @@ static int check_schema(struct store *store, bool may_create, struct err *e)
     r = query_int(store, "SELECT count(*) FROM sqlite_schema", &tables, e);
     if (r < 0)
         return r;
-    if (app_id || version || tables)
-        return fail(store, SQLITE_NOTADB, e);
+    if (app_id || version || tables) {
+        err_set(e, 0, EXIT_REFUSED,
+                "%s is another program's database, not a store of smtpgate; nothing changed, the"
+                " gate stays as it is",
+                store->path);
+        err_hint(e, "put back a copy of %s from a backup, then: smtpgate sync", store->path);
+        return -EUCLEAN;
+    }
     if (!may_create)
         return -ENOENT;
     r = exec(store, "BEGIN IMMEDIATE", e);
@@ -333,6 +339,8 @@ int store_verify(struct store *store, struct err *e)
     text = r ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
     if (text && !strcmp(text, "ok"))
         return 0;
+    if (text && strrchr(text, '\n')) /* a heading stands in front */
+        text = strrchr(text, '\n') + 1;
     err_set(e, 0, EXIT_REFUSED,
             "the store %s is damaged (%s); nothing changed, the gate stays as"
             " it is",
@@ -875,6 +883,16 @@ int store_each_iface(struct store *store, int (*fn)(const struct store_iface *if
         if (r)
             return r;
     }
+    return r;
+}
+
+int store_any_wanted(struct store *store, bool *ret_any, struct err *e)
+{
+    int64_t any;
+    int r = query_int(store, "SELECT EXISTS (SELECT 1 FROM interface WHERE wanted)", &any, e);
+
+    if (r == 0)
+        *ret_any = any != 0;
     return r;
 }
 

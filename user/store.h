@@ -137,6 +137,9 @@ int store_each_prefix(struct store *store, int (*fn)(const struct prefix *prefix
 int store_each_iface(struct store *store, int (*fn)(const struct store_iface *iface, void *arg),
                      void *arg, struct err *e);
 
+/* An interface is remembered that shall be attached. */
+int store_any_wanted(struct store *store, bool *ret_any, struct err *e);
+
 /* Inserts (id 0, @ret_id is the new one; or a given id that is free) or updates the row of that id.
  */
 int store_put_iface(struct store *store, const struct store_iface *iface, uint32_t *ret_id,

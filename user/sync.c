@@ -422,8 +422,10 @@ int sync_all_ifaces(struct store *store, struct gate *gate,
             if (e)
                 *e = problem;
             /* At boot an interface may simply not be there yet. */
-            if (e && e->code == EXIT_USAGE)
+            if (e && e->code == EXIT_USAGE) {
                 e->code = EXIT_REFUSED;
+                err_hint(e, "smtpgate detach %s, if it is gone for good", result.name);
+            }
         }
     }
     return first;
