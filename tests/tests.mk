@@ -46,7 +46,7 @@ check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate
 unit: $(UNIT_BIN)
 	tests/run $(UNIT_RUNS)
 golden: $(BUILD)/asan/smtpgate
-	SMTPGATE=$(BUILD)/asan/smtpgate tests/run $(GOLDEN_RUNS)
+	tests/run $(GOLDEN_RUNS)
 program: $(BUILD)/progrun
 	tests/run $(PROGRAM_RUNS)
 e2e: all $(BUILD)/asan/smtpgate

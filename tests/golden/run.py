@@ -43,6 +43,10 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
+# With sanitizers in it, where that has been built: what is wrong with memory is wrong here too.
+SANITIZED = pathlib.Path(__file__).resolve().parents[2] / "build" / "asan" / "smtpgate"
+if SANITIZED.exists():
+    os.environ.setdefault("SMTPGATE", str(SANITIZED))
 import lab  # pylint: disable=wrong-import-position
 
 LIMIT = 60      # seconds a step may take; only a hang comes near
