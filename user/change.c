@@ -17,7 +17,7 @@ static int fail_other_store(struct err *e)
     return -ESTALE;
 }
 
-static int fail_no_store(const char *state, struct err *e)
+int change_fail_no_store(const char *state, struct err *e)
 {
     err_set(e, 0, EXIT_REFUSED,
             "the store in %s is missing or empty, but the kernel holds a gate made from"
@@ -34,7 +34,7 @@ int change_open_store(const char *state, const struct gate *gate, enum store_acc
     int r = store_open(state, STORE_READ, ret_store, e);
 
     if (r == -ENOENT && gate_is_whole(gate))
-        return fail_no_store(state, e);
+        return change_fail_no_store(state, e);
     if (r == -ENOENT && mode == STORE_READ)
         return store_open(state, STORE_DRY, ret_store, e);
     if (r < 0 && r != -ENOENT)

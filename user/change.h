@@ -48,6 +48,9 @@ struct change_options {
 int change_open_store(const char *state, const struct gate *gate, enum store_access mode,
                       struct store **ret_store, struct err *e);
 
+/* Says that the store is gone while the kernel holds a list made from it; -ESTALE. */
+int change_fail_no_store(const char *state, struct err *e);
+
 /*
  * On success end with change_end(). A gate in the kernel that was made from another store, or one
  * without any store, is never changed (unless adopt): -ESTALE, EXIT_REFUSED.

@@ -106,7 +106,6 @@ static int parse_mode(const struct cmd_context *ctx, enum store_iface_mode *ret_
 static int attach_all(const struct cmd_context *ctx, struct change *change,
                       enum store_iface_mode mode, struct sync_result *results, struct err *e)
 {
-    struct err ignored;
     size_t i, done;
     int r = 0;
 
@@ -118,8 +117,9 @@ static int attach_all(const struct cmd_context *ctx, struct change *change,
     if (r == 0)
         r = change_commit(change, e);
     for (i = 0; r < 0 && i < done; i++)
-        if (!results[i].attached.replaced)
-            gate_detach(change->gate, results[i].id, &ignored);
+        gate_undo_attach(change->gate, results[i].id, &results[i].attached);
+    if (r < 0 && !change->attached)
+        gate_drop_new_maps(change->gate);
     return r;
 }
 

@@ -8,7 +8,8 @@
 
 #define LIMIT_MAX 8000000 /* below what the kernel's tables take */
 
-static json_t *settings_json(const struct store_settings *settings, bool changed)
+static json_t *settings_json(const struct cmd_context *ctx, const struct store_settings *settings,
+                             bool changed)
 {
     json_t *ports = json_array();
     unsigned int i;
@@ -16,9 +17,9 @@ static json_t *settings_json(const struct store_settings *settings, bool changed
     for (i = 0; i < settings->n_ports; i++)
         if (settings->ports[i].guarded)
             json_array_append_new(ports, json_integer(settings->ports[i].port));
-    return json_pack("{s:b, s:o, s:o}", "changed", changed, "ports", ports, "limit",
-                     settings->limit == STORE_LIMIT_NONE ? json_null()
-                                                         : json_integer(settings->limit));
+    return json_pack(
+        "{s:b, s:b, s:o, s:o}", "changed", changed, "dry_run", ctx->dry_run, "ports", ports,
+        "limit", settings->limit == STORE_LIMIT_NONE ? json_null() : json_integer(settings->limit));
 }
 
 static void settings_text(const struct cmd_context *ctx, const struct store_settings *settings)
@@ -46,7 +47,7 @@ static int show(const struct cmd_context *ctx, struct err *e)
     if (r < 0)
         return r;
     settings_text(ctx, &settings);
-    out_json(&ctx->out, settings_json(&settings, false));
+    out_json(&ctx->out, settings_json(ctx, &settings, false));
     return 0;
 }
 
@@ -163,10 +164,11 @@ static int apply(const struct cmd_context *ctx, const uint16_t *ports, unsigned 
     if (limit && after.limit != STORE_LIMIT_NONE && counts.entries > after.limit)
         out_note(&ctx->out, "the list has %llu entries; they stay, but no more can be added\n",
                  (unsigned long long)counts.entries);
-    out_json(&ctx->out, settings_json(&after, after.limit != change.before.limit ||
-                                                  after.n_ports != change.before.n_ports ||
-                                                  memcmp(after.ports, change.before.ports,
-                                                         sizeof(after.ports)) != 0));
+    out_json(&ctx->out,
+             settings_json(ctx, &after,
+                           after.limit != change.before.limit ||
+                               after.n_ports != change.before.n_ports ||
+                               memcmp(after.ports, change.before.ports, sizeof(after.ports)) != 0));
     return 0;
 }
 

@@ -134,6 +134,17 @@ static bool any_wanted(const struct view *view)
     return false;
 }
 
+static bool any_live(const struct view *view)
+{
+    size_t i;
+
+    for (i = 0; i < view->ifaces.count; i++)
+        if (view->ifaces.items[i].link.state == GATE_LINK_HERE ||
+            view->ifaces.items[i].link.state == GATE_LINK_ELSEWHERE)
+            return true;
+    return false;
+}
+
 /* Nothing attached and nothing in the kernel is in step too: there is nothing to differ. */
 static bool in_sync(const struct view *view)
 {
@@ -290,7 +301,7 @@ static void status_text(const struct cmd_context *ctx, const struct view *view)
     size_t i;
 
     out_text(out, "mode     %s: %s\n", cmd_mode_name(mode),
-             mode == SG_MODE_ENFORCE && !any_wanted(view)
+             mode == SG_MODE_ENFORCE && !any_live(view)
                  ? "but attached nowhere, so nothing is dropped"
                  : mode_words(mode));
     out_text(out, "list     %llu %s, %llu %s; %s\n", entries, entries == 1 ? "entry" : "entries",
@@ -495,6 +506,9 @@ int cmd_stats(const struct cmd_context *ctx, struct err *e)
 
     if (r < 0)
         return r;
+    /* The interfaces' numbers went with the store: zeros would be a wrong answer. */
+    if (!view.stored && view.check.present)
+        return change_fail_no_store(ctx->state, e);
     ifaces = json_array();
     r = iface_stats_json(&view, ifaces, e);
     if (r < 0) {

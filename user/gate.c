@@ -38,8 +38,9 @@ static const char *const map_pins[SHARED_MAPS] = {SG_PIN_CONFIG, SG_PIN_ALLOW4, 
 
 struct gate {
     char dir[PIN_PATH_MAX / 2];
-    bool writable;         /* decides what @config is: a shared mapping or a copy */
-    int maps[SHARED_MAPS]; /* -1 missing */
+    bool writable;          /* decides what @config is: a shared mapping or a copy */
+    int maps[SHARED_MAPS];  /* -1 missing */
+    bool made[SHARED_MAPS]; /* by us */
     struct sg_config *config;
 };
 
@@ -379,8 +380,24 @@ int gate_make_maps(struct gate *gate, struct err *e)
         gate->maps[i] = fcntl(bpf_map__fd(skeleton_map(skel, i)), F_DUPFD_CLOEXEC, 3);
         if (gate->maps[i] < 0)
             return fail_kernel(-errno, "keep a map open", e);
+        gate->made[i] = true;
     }
     return gate->config ? 0 : map_config(gate, e);
+}
+
+void gate_drop_new_maps(struct gate *gate)
+{
+    char path[PIN_PATH_MAX];
+    unsigned int i;
+
+    for (i = 0; i < SHARED_MAPS; i++) {
+        pin_path(gate, map_pins[i], path);
+        if (gate->made[i])
+            unlink(path);
+    }
+    pin_path(gate, "", path);
+    rmdir(path); /* both only if they are empty */
+    rmdir(gate->dir);
 }
 
 /* ---- settings ---- */
@@ -709,9 +726,24 @@ static int load_program(const struct gate *gate, uint32_t id, struct smtpgate_bp
     r = smtpgate_bpf__load(skel);
     if (r < 0)
         return fail_kernel(r, "load the program", e);
-    if (count < 0 && bpf_obj_pin(bpf_map__fd(skel->maps.count), path) < 0)
-        return fail_kernel(-errno, "pin the counters", e);
     *ret_skel = TAKE_PTR(skel);
+    return 0;
+}
+
+/*
+ * After the link, so that an attach that fails leaves no counters behind. Killed in between, the
+ * link does not count as current and sync loads the program again.
+ */
+static int pin_counters(const struct gate *gate, uint32_t id, const struct smtpgate_bpf *skel,
+                        struct gate_attached *attached, struct err *e)
+{
+    char path[PIN_PATH_MAX];
+
+    count_path(gate, id, path);
+    if (bpf_obj_pin(bpf_map__fd(skel->maps.count), path) == 0)
+        attached->new_counters = true;
+    else if (errno != EEXIST)
+        return fail_kernel(-errno, "pin the counters", e);
     return 0;
 }
 
@@ -734,7 +766,8 @@ static int fail_occupied(uint32_t ifindex, const char *name, struct err *e)
             "%s carries another XDP program already (%s, id %u) and an interface takes one", name,
             info.name[0] ? info.name : "without a name", prog_id);
     err_hint(e,
-             "see it with: bpftool net show dev %s; take it off with: ip link set dev %s xdp off",
+             "see it with: bpftool net show dev %s; then stop the program that put it there, or: ip"
+             " link set dev %s xdp off",
              name, name);
     return -EBUSY;
 }
@@ -861,10 +894,24 @@ int gate_attach(struct gate *gate, uint32_t id, uint32_t ifindex, const char *na
         if (r == 0)
             r = create_link(gate, id, prog_fd, ifindex, name, want, &attached, e);
     }
+    if (r == 0)
+        r = pin_counters(gate, id, skel, &attached, e);
     if (r < 0)
         return r;
     *ret_attached = attached;
     return 0;
+}
+
+void gate_undo_attach(struct gate *gate, uint32_t id, const struct gate_attached *attached)
+{
+    char path[PIN_PATH_MAX];
+
+    link_path(gate, id, path);
+    if (!attached->replaced)
+        unlink(path);
+    count_path(gate, id, path);
+    if (attached->new_counters)
+        unlink(path);
 }
 
 int gate_detach(struct gate *gate, uint32_t id, struct err *e)

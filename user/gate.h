@@ -46,6 +46,9 @@ int gate_need_bpffs(const struct gate *gate, struct err *e);
  */
 int gate_make_maps(struct gate *gate, struct err *e);
 
+/* Unpins the maps that gate_make_maps() made: what was to use them failed. */
+void gate_drop_new_maps(struct gate *gate);
+
 /* ---- settings; gate_is_whole() or gate_make_maps() first ---- */
 
 struct gate_state {
@@ -113,8 +116,9 @@ int gate_list_links(struct gate *gate, uint32_t **ret_ids, size_t *ret_count, st
 
 struct gate_attached {
     enum gate_xdp xdp;
-    bool replaced;    /* a live link was updated in place */
-    int native_error; /* errno for which auto fell back to generic, else 0 */
+    bool replaced;     /* a live link was updated in place */
+    bool new_counters; /* the counters were made, too */
+    int native_error;  /* errno for which auto fell back to generic, else 0 */
 };
 
 /*
@@ -125,6 +129,9 @@ struct gate_attached {
  */
 int gate_attach(struct gate *gate, uint32_t id, uint32_t ifindex, const char *name,
                 enum gate_xdp want, struct gate_attached *ret_attached, struct err *e);
+
+/* Takes back what gate_attach() made new, as @attached says. */
+void gate_undo_attach(struct gate *gate, uint32_t id, const struct gate_attached *attached);
 
 /* Takes link @id off its device. No pin is no error. The counters stay. */
 int gate_detach(struct gate *gate, uint32_t id, struct err *e);

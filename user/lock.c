@@ -3,6 +3,7 @@
 #include "lock.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -54,6 +55,8 @@ static int fail_busy(int fd, struct err *e)
     ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
 
     pid[n > 0 ? strspn(pid, "0123456789") : 0] = '\0';
+    if (kill((pid_t)strtol(pid, NULL, 10), 0) < 0 && errno == ESRCH)
+        pid[0] = '\0'; /* not written by the holder */
     err_set(e, 0, EXIT_BUSY, "another smtpgate command%s%s%s is changing the list; nothing changed",
             *pid ? " (process " : "", pid, *pid ? ")" : "");
     err_hint(e, "try again when it has ended");
