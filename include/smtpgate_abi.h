@@ -101,8 +101,8 @@ struct sg_config {
     __u64 abi;      /* SG_ABI; anything else: not filled yet */
     __u64 store_id; /* which store this kernel state was made from; random, never 0 */
     __u64 applied;  /* revision of the store that is in force; 0 while a change is under way */
-    __u64 mode;     /* bits 0-7 enum sg_mode; 8-15 the mode to follow and 16-63 its deadline are
-                     * reserved, 0 in this version */
+    __u64 mode;     /* bits 0-7 enum sg_mode; 8-15 the mode to follow and 16-63 its deadline (ms
+                     * of CLOCK_BOOTTIME) are reserved, 0 in this version */
     __u64 reserved[4];
     __u8 ports[65536]; /* by TCP port, host order: 0 not guarded, else 1 + counter slot */
 };

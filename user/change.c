@@ -7,6 +7,25 @@
 #include "lock.h"
 #include "sync.h"
 
+/* A revision that this store never had is in force: the file is an older copy. */
+bool change_is_ahead(const struct gate *gate, const struct store_settings *settings)
+{
+    struct gate_state state;
+
+    gate_read_state(gate, &state);
+    return state.applied > settings->revision;
+}
+
+static int fail_older_store(struct err *e)
+{
+    err_set(e, 0, EXIT_REFUSED,
+            "the store is older than the list that is in force (a copy put"
+            " back?); nothing changed, the gate stays as it is");
+    err_hint(e, "put the newer store back, then: smtpgate sync; or to go back to this one: smtpgate"
+                " sync -y");
+    return -ESTALE;
+}
+
 static int fail_other_store(struct err *e)
 {
     err_set(e, 0, EXIT_REFUSED,
@@ -33,7 +52,7 @@ int change_open_store(const char *state, const struct gate *gate, enum store_acc
 {
     int r = store_open(state, STORE_READ, ret_store, e);
 
-    if (r == -ENOENT && gate_is_whole(gate))
+    if (r == -ENOENT && gate_is_claimed(gate))
         return change_fail_no_store(state, e);
     if (r == -ENOENT && mode == STORE_READ)
         return store_open(state, STORE_DRY, ret_store, e);
@@ -79,34 +98,53 @@ static int open_both(const struct change_options *options, struct change *change
     return r;
 }
 
+/* Whether the kernel is at the store's last revision, on every interface. */
+static int is_behind(struct change *change, bool *ret_behind, struct err *e)
+{
+    _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
+    struct gate_state state;
+    int r;
+
+    if (!gate_is_whole(change->gate)) {
+        *ret_behind = true;
+        return 0;
+    }
+    r = sync_read_ifaces(change->store, change->gate, &ifaces, e);
+    if (r < 0)
+        return r;
+    gate_read_state(change->gate, &state);
+    *ret_behind = state.applied != change->before.revision || state.store_id != change->before.id ||
+                  sync_has_stale_link(&ifaces);
+    return 0;
+}
+
 /* Brings the kernel to the store's last revision before anything new is put on top. */
 static int heal(const struct change_options *options, struct change *change, struct err *e)
 {
-    struct gate_state state = {0};
-    bool whole = gate_is_whole(change->gate);
+    bool whole = gate_is_whole(change->gate), behind = false;
+    uint64_t id = gate_store_id(change->gate);
     int r;
 
-    if (whole)
-        gate_read_state(change->gate, &state);
-    if (whole && state.store_id != change->before.id && !options->adopt)
+    if (id && id != change->before.id && !options->adopt)
         return fail_other_store(e);
+    if (id && change_is_ahead(change->gate, &change->before) && !options->adopt)
+        return fail_older_store(e);
     r = store_any_wanted(change->store, &change->attached, e);
     if (r < 0)
         return r;
-    if (!whole && !change->attached && !options->need_gate) {
+    if (!gate_is_claimed(change->gate) && !change->attached && !options->need_gate) {
         gate_close(TAKE_PTR(change->gate));
         return 0;
     }
-    if (change->dry_run ||
-        (whole && state.applied == change->before.revision && state.store_id == change->before.id))
-        return 0;
+    r = is_behind(change, &behind, e);
+    if (r < 0 || !behind || change->dry_run)
+        return r;
     r = gate_make_maps(change->gate, e);
     if (r == 0)
         r = sync_list(change->store, change->gate, &change->fixed, e);
-    /*
-     * The maps are new: the programs on the interfaces do not use them yet. An interface that is
-     * missing now is no reason to refuse a change of the list.
-     */
+    if (r == 0)
+        r = sync_live_links(change->store, change->gate, e);
+    /* An interface that is missing now is no reason to refuse a change of the list. */
     if (r == 0 && !whole && !options->need_gate)
         sync_all_ifaces(change->store, change->gate, NULL, NULL, &change->problem);
     change->healed = r == 0 && (whole || change->attached);

@@ -48,6 +48,9 @@ struct change_options {
 int change_open_store(const char *state, const struct gate *gate, enum store_access mode,
                       struct store **ret_store, struct err *e);
 
+/* The kernel has a revision in force that the store with these settings never had. */
+bool change_is_ahead(const struct gate *gate, const struct store_settings *settings);
+
 /* Says that the store is gone while the kernel holds a list made from it; -ESTALE. */
 int change_fail_no_store(const char *state, struct err *e);
 

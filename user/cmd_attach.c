@@ -87,7 +87,6 @@ static int parse_mode(const struct cmd_context *ctx, enum store_iface_mode *ret_
     char shown[64];
     size_t i;
 
-    *ret_mode = STORE_IFACE_AUTO;
     if (!text)
         return 0;
     for (i = 0; i < ARRAY_SIZE(names); i++)
@@ -104,7 +103,7 @@ static int parse_mode(const struct cmd_context *ctx, enum store_iface_mode *ret_
 
 /* All or nothing: what this command attached anew is taken off again. */
 static int attach_all(const struct cmd_context *ctx, struct change *change,
-                      enum store_iface_mode mode, struct sync_result *results, struct err *e)
+                      const enum store_iface_mode *mode, struct sync_result *results, struct err *e)
 {
     size_t i, done;
     int r = 0;
@@ -159,7 +158,7 @@ int cmd_attach(const struct cmd_context *ctx, struct err *e)
     };
     _cleanup_free_ struct sync_result *results = calloc(ctx->n_args, sizeof(*results));
     _cleanup_change_ struct change change = {.lock = -1};
-    enum store_iface_mode mode;
+    enum store_iface_mode mode = STORE_IFACE_AUTO;
     json_t *names;
     size_t i;
     int r;
@@ -174,7 +173,7 @@ int cmd_attach(const struct cmd_context *ctx, struct err *e)
     if (r == 0)
         r = change_begin(&options, &change, e);
     if (r == 0)
-        r = attach_all(ctx, &change, mode, results, e);
+        r = attach_all(ctx, &change, ctx->options[OPT_MODE] ? &mode : NULL, results, e);
     if (r < 0)
         return r;
     names = json_array();
@@ -231,14 +230,25 @@ static const char *iface_name(const struct sync_iface *iface, char buf[CMD_NAME_
                        buf, CMD_NAME_MAX);
 }
 
-/* The kernel first: killed in between, sync attaches again, which is the closed side. */
-static int detach_one(struct change *change, const struct sync_iface *iface, struct err *e)
+/*
+ * The store first: if that fails, nothing has changed. Killed in between, the link lives on and is
+ * taken as wanted, which is the closed side.
+ */
+static int forget_all(const struct cmd_context *ctx, struct change *change,
+                      const struct sync_ifaces *ifaces, struct err *e)
 {
-    struct store_iface row = iface->row;
-    int r = gate_detach(change->gate, row.id, e);
+    size_t i;
+    int r = 0;
 
-    row.wanted = false;
-    return r < 0 ? r : store_put_iface(change->store, &row, &row.id, e);
+    for (i = 0; r == 0 && i < ifaces->count; i++) {
+        struct store_iface row = ifaces->items[i].row;
+
+        if (!row.wanted || !is_named(ctx, &ifaces->items[i]))
+            continue;
+        row.wanted = false;
+        r = store_put_iface(change->store, &row, &row.id, e);
+    }
+    return r == 0 ? change_commit(change, e) : r;
 }
 
 static int detach_all(const struct cmd_context *ctx, struct change *change,
@@ -248,19 +258,21 @@ static int detach_all(const struct cmd_context *ctx, struct change *change,
     size_t i;
     int r = check_known(ctx, ifaces, e);
 
+    if (r == 0)
+        r = forget_all(ctx, change, ifaces, e);
     for (i = 0; r == 0 && i < ifaces->count; i++) {
         const struct sync_iface *iface = &ifaces->items[i];
         char name[CMD_NAME_MAX];
 
         if (!iface->row.wanted || !is_named(ctx, iface))
             continue;
+        if (!ctx->dry_run)
+            r = gate_detach(change->gate, iface->row.id, e);
         *ret_opened |= iface->link.state == GATE_LINK_HERE;
         json_array_append_new(names, json_pack("{s:s, s:b}", "name", iface_name(iface, name),
                                                "attached", ctx->dry_run));
-        if (!ctx->dry_run)
-            r = detach_one(change, iface, e);
     }
-    return r == 0 ? change_commit(change, e) : r;
+    return r;
 }
 
 /* Off in the kernel, which counts, or if nothing is there, in the store. */
@@ -369,7 +381,9 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
     if (r < 0)
         return r;
     ifaces = sync_all_ifaces(change.store, change.gate, report_iface, report, e);
-    r = change_commit(&change, ifaces < 0 ? NULL : e);
+    r = sync_live_links(change.store, change.gate, ifaces < 0 ? NULL : e);
+    if (r == 0)
+        r = change_commit(&change, ifaces < 0 ? NULL : e);
     if (r < 0 && ifaces == 0)
         return r;
     out_done(&ctx->out, "list: %llu %s in force, %llu corrected; %s\n",
@@ -388,32 +402,36 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
     return 0;
 }
 
-/* Whether the kernel's gate was made from another store than the one that is there now, or none. */
+/*
+ * Whether the kernel's gate was made from another store than the one that is there now, or none. No
+ * store and no gate: there is nothing to put in force, and none is invented (/var may just not be
+ * mounted yet).
+ */
 static int is_foreign(const struct cmd_context *ctx, bool *ret_foreign, bool *ret_missing,
                       struct err *e)
 {
     _cleanup_(gate_close) struct gate *gate = NULL;
     _cleanup_(store_close) struct store *store = NULL;
     struct store_settings settings;
-    struct gate_state state;
     int r = gate_open(ctx->bpffs, false, &gate, e);
 
     if (r < 0)
         return r;
-    *ret_foreign = *ret_missing = false;
-    if (!gate_is_whole(gate))
-        return 0;
     r = store_open(ctx->state, STORE_READ, &store, e);
-    if (r == -ENOENT) {
-        *ret_foreign = *ret_missing = true;
-        return 0;
-    }
-    if (r == 0)
-        r = store_read_settings(store, &settings, e);
-    if (r < 0)
+    if (r == -ENOENT && !gate_is_claimed(gate)) {
+        err_set(e, 0, EXIT_REFUSED, "there is no store in %s: nothing to put in force", ctx->state);
+        err_hint(e, "smtpgate attach IFACE and smtpgate add WHO begin one");
         return r;
-    gate_read_state(gate, &state);
-    *ret_foreign = state.store_id != settings.id;
+    }
+    if (r < 0 && r != -ENOENT)
+        return r;
+    *ret_missing = r == -ENOENT;
+    if (!*ret_missing)
+        r = store_read_settings(store, &settings, e);
+    if (r < 0 && !*ret_missing)
+        return r;
+    *ret_foreign = *ret_missing || (gate_store_id(gate) && (gate_store_id(gate) != settings.id ||
+                                                            change_is_ahead(gate, &settings)));
     return 0;
 }
 
@@ -421,21 +439,23 @@ int cmd_sync(const struct cmd_context *ctx, struct err *e)
 {
     struct change_options options = {.state = ctx->state, .bpffs = ctx->bpffs, .need_gate = true};
     struct report report = {.ctx = ctx};
-    bool foreign, missing;
+    bool foreign = false, missing = false;
     int r;
 
     if (ctx->dry_run)
         return cmd_status(ctx, e);
     r = is_foreign(ctx, &foreign, &missing, e);
     if (r == 0 && foreign) {
-        r = cmd_confirm(ctx,
-                        missing ? "The store is missing or empty, but the kernel holds a gate made"
-                                  " from one; an empty list would take its place, which opens the"
-                                  " gate."
-                                : "The gate in the kernel was made from another store than this"
-                                  " one; its list would be replaced by this one's, which may open"
-                                  " the gate.",
-                        e);
+        r = cmd_confirm(
+            ctx,
+            missing
+                ? "The store is missing or empty, but the kernel holds a gate made"
+                  " from one; an empty list would take its place, which opens the"
+                  " gate."
+                : "The gate in the kernel was made from another store than this"
+                  " one, or a newer copy; its list would be replaced by this one's, which may open"
+                  " the gate.",
+            e);
         if (r < 0 && e->code == EXIT_CONFIRM)
             err_hint(e, "put back a copy of the right store from a backup, then: smtpgate sync; or"
                         " repeat it with -y");

@@ -507,7 +507,7 @@ int cmd_stats(const struct cmd_context *ctx, struct err *e)
     if (r < 0)
         return r;
     /* The interfaces' numbers went with the store: zeros would be a wrong answer. */
-    if (!view.stored && view.check.present)
+    if (!view.stored && gate_is_claimed(view.gate))
         return change_fail_no_store(ctx->state, e);
     ifaces = json_array();
     r = iface_stats_json(&view, ifaces, e);

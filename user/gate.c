@@ -117,13 +117,13 @@ static int get_pin(const struct gate *gate, const char *path)
 }
 
 /* A pin of another shape is none of ours: treated as missing, replaced by gate_make_maps(). */
-static bool map_has_shape(int fd, enum map which)
+static int map_has_shape(int fd, enum map which)
 {
     struct bpf_map_info info = {0};
     __u32 len = sizeof(info);
 
     if (bpf_obj_get_info_by_fd(fd, &info, &len) < 0)
-        return false;
+        return -errno;
     switch (which) {
     case MAP_CONFIG:
         return info.type == BPF_MAP_TYPE_ARRAY && info.key_size == sizeof(__u32) &&
@@ -172,6 +172,7 @@ static int map_config(struct gate *gate, struct err *e)
 static int open_maps(struct gate *gate, struct err *e)
 {
     unsigned int i;
+    int r;
 
     for (i = 0; i < SHARED_MAPS; i++) {
         char path[PIN_PATH_MAX];
@@ -181,11 +182,14 @@ static int open_maps(struct gate *gate, struct err *e)
         fd = get_pin(gate, path);
         if (fd == -EPERM || fd == -EACCES)
             return fail_denied(fd, "look at the gate in the kernel", e);
-        if (fd >= 0 && !map_has_shape(fd, (enum map)i)) {
+        if (fd < 0 && fd != -ENOENT)
+            return fail_kernel(fd, "look at the gate", e);
+        r = fd < 0 ? 0 : map_has_shape(fd, (enum map)i);
+        if (r <= 0 && fd >= 0)
             close(fd);
-            fd = -1;
-        }
-        gate->maps[i] = fd < 0 ? -1 : fd;
+        if (r < 0)
+            return fail_kernel(r, "look at the gate", e);
+        gate->maps[i] = r ? fd : -1;
     }
     return gate->maps[MAP_CONFIG] >= 0 ? map_config(gate, e) : 0;
 }
@@ -228,6 +232,27 @@ bool gate_is_whole(const struct gate *gate)
     return gate->maps[MAP_CONFIG] >= 0 && gate->maps[MAP_ALLOW4] >= 0 &&
            gate->maps[MAP_ALLOW6] >= 0 &&
            __atomic_load_n(&gate->config->abi, __ATOMIC_ACQUIRE) == SG_ABI;
+}
+
+uint64_t gate_store_id(const struct gate *gate)
+{
+    return gate->config ? __atomic_load_n(&gate->config->store_id, __ATOMIC_RELAXED) : 0;
+}
+
+bool gate_is_claimed(const struct gate *gate)
+{
+    struct dirent *entry;
+    bool linked = false;
+    DIR *dir;
+
+    if (gate_store_id(gate))
+        return true;
+    dir = opendir(gate->dir);
+    while (dir && !linked && (entry = readdir(dir)))
+        linked = !strncmp(entry->d_name, "link_", 5);
+    if (dir)
+        closedir(dir);
+    return linked;
 }
 
 bool gate_is_present(const struct gate *gate)
@@ -414,11 +439,13 @@ void gate_set_store_id(struct gate *gate, uint64_t store_id)
     __atomic_store_n(&gate->config->store_id, store_id, __ATOMIC_RELEASE);
 }
 
+void gate_set_filled(struct gate *gate)
+{
+    __atomic_store_n(&gate->config->abi, SG_ABI, __ATOMIC_RELEASE);
+}
+
 void gate_set_applied(struct gate *gate, uint64_t revision)
 {
-    /* Whoever sets this has filled the maps: from here on they are whole. */
-    if (revision)
-        __atomic_store_n(&gate->config->abi, SG_ABI, __ATOMIC_RELEASE);
     __atomic_store_n(&gate->config->applied, revision, __ATOMIC_SEQ_CST);
 }
 
@@ -604,20 +631,27 @@ static bool link_is_current(const struct gate *gate, uint32_t id, __u32 prog_id)
     return program_uses(prog_id, fds, ARRAY_SIZE(fds));
 }
 
-/* Program numbers are unique in the system, so a match means it is this device. */
-static enum gate_xdp xdp_of(uint32_t ifindex, __u32 prog_id)
+/*
+ * Program numbers are unique in the system, so a match means it is this device. A question that
+ * failed is an error, not an answer; only a device that is not here is NONE.
+ */
+static int xdp_of(uint32_t ifindex, __u32 prog_id, enum gate_xdp *ret_xdp)
 {
     LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+    int r = bpf_xdp_query((int)ifindex, 0, &opts);
 
-    if (bpf_xdp_query((int)ifindex, 0, &opts) < 0)
-        return GATE_XDP_NONE;
+    if (r < 0 && r != -ENODEV)
+        return r;
+    *ret_xdp = GATE_XDP_NONE;
+    if (r < 0)
+        return 0;
     if (opts.drv_prog_id == prog_id ||
         (opts.attach_mode == XDP_ATTACHED_DRV && opts.prog_id == prog_id))
-        return GATE_XDP_NATIVE;
-    if (opts.skb_prog_id == prog_id ||
-        (opts.attach_mode == XDP_ATTACHED_SKB && opts.prog_id == prog_id))
-        return GATE_XDP_GENERIC;
-    return GATE_XDP_NONE;
+        *ret_xdp = GATE_XDP_NATIVE;
+    else if (opts.skb_prog_id == prog_id ||
+             (opts.attach_mode == XDP_ATTACHED_SKB && opts.prog_id == prog_id))
+        *ret_xdp = GATE_XDP_GENERIC;
+    return 0;
 }
 
 static int read_link_fd(const struct gate *gate, uint32_t id, int fd, struct gate_link *link,
@@ -634,7 +668,9 @@ static int read_link_fd(const struct gate *gate, uint32_t id, int fd, struct gat
         return 0;
     }
     link->current = link_is_current(gate, id, info.prog_id);
-    link->xdp = xdp_of(info.xdp.ifindex, info.prog_id);
+    r = xdp_of(info.xdp.ifindex, info.prog_id, &link->xdp);
+    if (r < 0)
+        return fail_kernel(r, "tell where the gate is attached", e);
     if (link->xdp == GATE_XDP_NONE || !if_indextoname(info.xdp.ifindex, link->name)) {
         link->state = GATE_LINK_ELSEWHERE;
         return 0;
@@ -710,7 +746,7 @@ static int load_program(const struct gate *gate, uint32_t id, struct smtpgate_bp
         return r;
     count_path(gate, id, path);
     count = bpf_obj_get(path);
-    if (count >= 0 && !map_has_shape(count, MAP_COUNTERS)) {
+    if (count >= 0 && map_has_shape(count, MAP_COUNTERS) == 0) {
         cleanup_close(&count);
         count = -1;
         unlink(path);
@@ -894,8 +930,11 @@ int gate_attach(struct gate *gate, uint32_t id, uint32_t ifindex, const char *na
         if (r == 0)
             r = create_link(gate, id, prog_fd, ifindex, name, want, &attached, e);
     }
-    if (r == 0)
-        r = pin_counters(gate, id, skel, &attached, e);
+    if (r < 0)
+        return r;
+    r = pin_counters(gate, id, skel, &attached, e);
+    if (r < 0)
+        gate_undo_attach(gate, id, &attached);
     if (r < 0)
         return r;
     *ret_attached = attached;

@@ -34,6 +34,14 @@ DEFINE_CLEANUP(struct gate *, gate_close)
 /* All three shared maps are there, of this ABI's shape, and were filled once. */
 bool gate_is_whole(const struct gate *gate);
 
+/*
+ * Something in the kernel belongs to a store: settings that bear its number, or a pinned link.
+ */
+bool gate_is_claimed(const struct gate *gate);
+
+/* The store whose number the settings bear; 0 none. */
+uint64_t gate_store_id(const struct gate *gate);
+
 /* The directory of the maps is there, if only with a part of them. */
 bool gate_is_present(const struct gate *gate);
 
@@ -59,6 +67,8 @@ struct gate_state {
 
 void gate_read_state(const struct gate *gate, struct gate_state *ret_state);
 void gate_set_store_id(struct gate *gate, uint64_t store_id);
+/* The maps hold a list: from here on a program may use them. */
+void gate_set_filled(struct gate *gate);
 void gate_set_applied(struct gate *gate, uint64_t revision);
 void gate_set_mode(struct gate *gate, enum sg_mode mode);
 /* @slots has 65536 bytes, by port: 0 not guarded, else 1 + counter slot. */

@@ -74,6 +74,8 @@ int lock_take(const char *dir, int *ret_fd, struct err *e)
     if (mkdir(dir, 0700) < 0 && errno != EEXIST)
         return fail("make the state directory", dir, e);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 && errno == EROFS) /* the list can still be put in force: sync */
+        fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return fail("open the lock", path, e);
     r = flock_poll(fd, LOCK_EX, LOCK_WAIT_MS);
@@ -83,7 +85,7 @@ int lock_take(const char *dir, int *ret_fd, struct err *e)
         errno = -r;
         return fail("lock", path, e);
     }
-    /* Best effort: on a full disk the lock holds all the same. */
+    /* Best effort: on a full or read-only disk the lock holds all the same. */
     if (ftruncate(fd, 0) == 0)
         (void)!dprintf(fd, "%d\n", (int)getpid());
     *ret_fd = TAKE_FD(fd);

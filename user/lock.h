@@ -14,7 +14,7 @@
  */
 int lock_take(const char *dir, int *ret_fd, struct err *e);
 
-/* Waits up to @ms for a change under way to end; true when nobody holds the lock now. */
+/* Waits up to @ms for a change under way to end; 0 when nobody holds the lock now, else -errno. */
 int lock_wait(const char *dir, unsigned int ms);
 
 #endif

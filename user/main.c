@@ -248,7 +248,7 @@ static int run(struct invocation *inv, struct err *e)
     return inv->cmd->run(&inv->ctx, e);
 }
 
-/* -j is known before anything can go wrong with the rest of the line. */
+/* For an error in the line itself, perhaps before its -j was reached. */
 static bool wants_json(int argc, char **argv)
 {
     int i;
@@ -269,8 +269,9 @@ int main(int argc, char **argv)
     struct err e = {0};
     int r;
 
-    inv.ctx.out.json = wants_json(argc, argv);
     r = parse(&inv, argc, argv, &e);
+    if (r < 0)
+        inv.ctx.out.json |= wants_json(argc, argv);
     if (r == 0)
         r = run(&inv, &e);
     if (r >= 0 && out_flush() < 0) {
@@ -282,7 +283,7 @@ int main(int argc, char **argv)
     if (r < 0) {
         out_error(&inv.ctx.out, inv.cmd ? inv.cmd->name : NULL, &e);
         out_flush();
-        return (int)e.code;
+        return e.code ? (int)e.code : EXIT_REFUSED;
     }
     return r;
 }

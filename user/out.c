@@ -85,7 +85,8 @@ static json_t *envelope(const struct err *e, json_t *object)
 
 static void dump_line(json_t *object)
 {
-    json_dumpf(object, stdout, JSON_COMPACT);
+    if (object)
+        json_dumpf(object, stdout, JSON_COMPACT);
     fputc('\n', stdout);
     json_decref(object);
 }
@@ -120,7 +121,7 @@ void out_stream_begin(struct out_stream *stream, const struct out *out, json_t *
 
 void out_stream_item(struct out_stream *stream, json_t *item)
 {
-    if (stream->out->json) {
+    if (stream->out->json && item) {
         if (stream->any)
             fputc(',', stdout);
         json_dumpf(item, stdout, JSON_COMPACT);

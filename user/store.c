@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * See store.h. Rollback journal and synchronous=FULL: a commit that returned is on the disk.
+ * See store.h. Rollback journal and synchronous=EXTRA (FULL, and the directory is synced after the
+ * journal is gone): a commit that returned is on the disk, and stays committed.
  * Rows are validated when read: a damaged or foreign file ends in an error, never in a wrong list.
  */
 #include "store.h"
@@ -25,7 +26,8 @@
  */
 static const char schema[] =
     "CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL,"
-    " revision INTEGER NOT NULL, mode INTEGER NOT NULL, list_limit INTEGER NOT NULL) STRICT;"
+    " revision INTEGER NOT NULL, serial INTEGER NOT NULL, mode INTEGER NOT NULL, list_limit "
+    "INTEGER NOT NULL) STRICT;"
     "CREATE TABLE port (port INTEGER PRIMARY KEY, slot INTEGER NOT NULL UNIQUE,"
     " guarded INTEGER NOT NULL) STRICT;"
     "CREATE TABLE entry (id INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL,"
@@ -35,6 +37,7 @@ static const char schema[] =
     "CREATE TABLE prefix (family INTEGER NOT NULL, addr BLOB NOT NULL, len INTEGER NOT NULL,"
     " entry INTEGER NOT NULL REFERENCES entry (id), PRIMARY KEY (family, addr, len, entry))"
     " STRICT, WITHOUT ROWID;"
+    "CREATE INDEX prefix_entry ON prefix (entry);"
     "CREATE TABLE interface (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL,"
     " mode INTEGER NOT NULL, wanted INTEGER NOT NULL) STRICT;";
 
@@ -42,6 +45,7 @@ struct store {
     sqlite3 *db;
     char path[4096];
     bool in_transaction;
+    int changes_before; /* sqlite3_total_changes() when it began */
     bool kernel_changed;
     struct delta delta;
 };
@@ -209,7 +213,7 @@ static int make_schema(struct store *store, struct err *e)
     if (r < 0)
         return r;
     snprintf(sql, sizeof(sql),
-             "INSERT INTO setting VALUES (1, %lld, 1, %d, %d);"
+             "INSERT INTO setting VALUES (1, %lld, 1, 0, %d, %d);"
              "PRAGMA application_id = %d; PRAGMA user_version = %d;",
              (long long)id, SG_MODE_OFF, STORE_LIMIT_INIT, STORE_APP_ID, STORE_VERSION);
     r = exec(store, sql, e);
@@ -304,7 +308,7 @@ int store_open(const char *dir, enum store_access mode, struct store **ret_store
         sqlite3_busy_timeout(store->db, STORE_BUSY_MS);
         r = exec(store,
                  "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
-                 "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL",
+                 "PRAGMA foreign_keys = ON; PRAGMA synchronous = EXTRA",
                  e);
     }
     if (r == 0)
@@ -353,20 +357,39 @@ int store_verify(struct store *store, struct err *e)
 
 int store_begin(struct store *store, struct err *e)
 {
-    int r = exec(store, "BEGIN IMMEDIATE", e);
+    /* A read-only store can still be put in force (sync at boot); writing to it fails later. */
+    bool read_only = sqlite3_db_readonly(store->db, "main") == 1;
+    int r = exec(store, read_only ? "BEGIN" : "BEGIN IMMEDIATE", e);
 
     if (r < 0)
         return r;
     store->in_transaction = true;
+    store->changes_before = sqlite3_total_changes(store->db);
     store->kernel_changed = false;
     store->delta.count = 0;
     return 0;
 }
 
+/*
+ * A COMMIT may fail after it has taken effect (in the last sync of the directory). The serial
+ * number tells which it was, so that "nothing changed" is true when it is said.
+ */
 int store_commit(struct store *store, struct err *e)
 {
-    int r = exec(store, "COMMIT", e);
+    static const char read_serial[] = "SELECT serial FROM setting";
+    bool changed = sqlite3_total_changes(store->db) != store->changes_before;
+    int64_t serial = 0, now = 0;
+    int r = changed ? exec(store, "UPDATE setting SET serial = serial + 1", e) : 0;
 
+    if (r == 0 && changed)
+        r = query_int(store, read_serial, &serial, e);
+    if (r == 0)
+        r = exec(store, "COMMIT", e);
+    if (r < 0 && serial) {
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+        if (query_int(store, read_serial, &now, NULL) == 0 && now == serial)
+            r = 0;
+    }
     if (r < 0)
         return r;
     store->in_transaction = false;
@@ -713,6 +736,7 @@ static int read_entry(const struct store *store, sqlite3_stmt *stmt, struct stor
     if (kind < WHO_ADDRESS || kind > WHO_RANGE || !column_addr(stmt, 2, family, &who->first) ||
         !column_addr(stmt, 3, family, &who->last) || addr_cmp(&who->first, &who->last) > 0 ||
         !column_text(stmt, 5, entry->remark, sizeof(entry->remark)) ||
+        remark_check(entry->remark, NULL) < 0 ||
         !column_text(stmt, 6, entry->account, sizeof(entry->account)))
         return fail_row(store, "entry", e);
     who->kind = (enum who_kind)kind;
@@ -896,14 +920,38 @@ int store_any_wanted(struct store *store, bool *ret_any, struct err *e)
     return r;
 }
 
+static int has_iface(struct store *store, const struct store_iface *iface, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    int r = prepare(store,
+                    "SELECT 1 FROM interface WHERE id = ? AND name = ? AND mode = ? AND wanted = ?",
+                    &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, iface->id);
+    sqlite3_bind_text(stmt, 2, iface->name, -1, SQLITE_STATIC);
+    sqlite3_bind_int(stmt, 3, iface->mode);
+    sqlite3_bind_int(stmt, 4, iface->wanted);
+    return step(store, stmt, e);
+}
+
 int store_put_iface(struct store *store, const struct store_iface *iface, uint32_t *ret_id,
                     struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    int r = prepare(store,
-                    "INSERT INTO interface VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE"
-                    " SET name = ?2, mode = ?3, wanted = ?4",
-                    &stmt, e);
+    int r = iface->id ? has_iface(store, iface, e) : 0;
+
+    if (r < 0)
+        return r;
+    if (r > 0) {
+        *ret_id = iface->id;
+        return 0;
+    }
+    r = prepare(store,
+                "INSERT INTO interface VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE"
+                " SET name = ?2, mode = ?3, wanted = ?4",
+                &stmt, e);
 
     if (r < 0)
         return r;

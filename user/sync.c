@@ -137,7 +137,7 @@ int sync_list(struct store *store, struct gate *gate, uint64_t *ret_fixed, struc
     r = apply_step(gate, &delta, -1, e);
     if (r < 0)
         return r;
-    gate_set_applied(gate, settings.revision);
+    gate_set_filled(gate);
     *ret_fixed = delta.count;
     return 0;
 }
@@ -334,11 +334,23 @@ static const struct sync_iface *find_row(const struct sync_ifaces *ifaces, const
     return NULL;
 }
 
+/* Above every row and every pinned link: a killed attach may have left one without a row. */
+static uint32_t free_id(const struct sync_ifaces *ifaces)
+{
+    uint32_t id = 0;
+    size_t i;
+
+    for (i = 0; i < ifaces->count; i++)
+        if (ifaces->items[i].row.id > id)
+            id = ifaces->items[i].row.id;
+    return id + 1;
+}
+
 int sync_attach(struct store *store, struct gate *gate, const char *name,
-                enum store_iface_mode mode, struct sync_result *ret_result, struct err *e)
+                const enum store_iface_mode *mode, struct sync_result *ret_result, struct err *e)
 {
     _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
-    struct store_iface row = {.mode = mode, .wanted = true};
+    struct store_iface row = {.mode = STORE_IFACE_AUTO, .wanted = true};
     const struct sync_iface *found;
     uint32_t ifindex;
     int r = iface_check(name, &ifindex, e);
@@ -349,9 +361,43 @@ int sync_attach(struct store *store, struct gate *gate, const char *name,
     if (r < 0)
         return r;
     found = find_row(&ifaces, name, ifindex);
-    row.id = found ? found->row.id : 0;
+    row.id = found ? found->row.id : free_id(&ifaces);
+    if (mode || found)
+        row.mode = mode ? *mode : found->row.mode;
     snprintf(row.name, sizeof(row.name), "%s", name);
-    return attach_row(store, gate, &row, ifindex, wanted_xdp(mode), ret_result, e);
+    return attach_row(store, gate, &row, ifindex, wanted_xdp(row.mode), ret_result, e);
+}
+
+int sync_live_links(struct store *store, struct gate *gate, struct err *e)
+{
+    _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
+    struct store_settings settings;
+    struct gate_attached attached;
+    size_t i;
+    int r = store_read_settings(store, &settings, e);
+
+    if (r == 0)
+        r = sync_read_ifaces(store, gate, &ifaces, e);
+    for (i = 0; r == 0 && i < ifaces.count; i++) {
+        const struct sync_iface *iface = &ifaces.items[i];
+
+        if (link_is_live(&iface->link) && !iface->link.current)
+            r = gate_attach(gate, iface->row.id, iface->link.ifindex, iface->row.name,
+                            GATE_XDP_NONE, &attached, e);
+    }
+    if (r == 0)
+        gate_set_applied(gate, settings.revision);
+    return r;
+}
+
+bool sync_has_stale_link(const struct sync_ifaces *ifaces)
+{
+    size_t i;
+
+    for (i = 0; i < ifaces->count; i++)
+        if (link_is_live(&ifaces->items[i].link) && !ifaces->items[i].link.current)
+            return true;
+    return false;
 }
 
 /* A row whose device is gone and whose name another row's device bears now. */

@@ -13,9 +13,15 @@
  * Makes tries, ports and mode in the kernel equal to the store, in place: all missing prefixes
  * first, then ports and mode, then the surplus ones go; a source allowed before and after is never
  * dropped in between, one denied before and after never let in. gate_make_maps() comes first.
- * @ret_fixed: prefixes added and removed.
+ * @ret_fixed: prefixes added and removed. The revision is not in force before sync_live_links().
  */
 int sync_list(struct store *store, struct gate *gate, uint64_t *ret_fixed, struct err *e);
+
+/*
+ * Moves every live link that does not use the pinned maps over to them; then, and only then, the
+ * store's revision is in force.
+ */
+int sync_live_links(struct store *store, struct gate *gate, struct err *e);
 
 /* What of the kernel's state differs from the store's. */
 struct sync_check {
@@ -60,6 +66,9 @@ void sync_ifaces_free(struct sync_ifaces *ifaces);
 int sync_read_ifaces(struct store *store, struct gate *gate, struct sync_ifaces *ret_ifaces,
                      struct err *e);
 
+/* A live link uses other maps than those that are pinned. */
+bool sync_has_stale_link(const struct sync_ifaces *ifaces);
+
 /* The gate is on it, with the maps that are pinned now. */
 bool sync_iface_is_good(const struct sync_iface *iface);
 
@@ -71,11 +80,11 @@ struct sync_result {
 };
 
 /*
- * Attaches interface @name, or replaces the program on it in place. Call within a transaction; on
- * failure nothing new stays attached.
+ * Attaches interface @name, or replaces the program on it in place; @mode NULL: as remembered. Call
+ * within a transaction; on failure nothing new stays attached.
  */
 int sync_attach(struct store *store, struct gate *gate, const char *name,
-                enum store_iface_mode mode, struct sync_result *ret_result, struct err *e);
+                const enum store_iface_mode *mode, struct sync_result *ret_result, struct err *e);
 
 /*
  * Puts the present program on all wanted interfaces, follows renamed ones, clears dead pins. Goes
