@@ -147,7 +147,7 @@ static int apply(const struct cmd_context *ctx, const uint16_t *ports, unsigned 
 
     if (r == 0 && ports && !are_guarded(&change.before, ports, n_ports))
         r = store_set_ports(change.store, ports, n_ports, e);
-    if (r == 0 && limit)
+    if (r == 0 && limit && *limit != change.before.limit)
         r = store_set_limit(change.store, *limit, e);
     if (r == 0)
         r = store_read_settings(change.store, &after, e);
