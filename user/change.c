@@ -139,7 +139,9 @@ static int heal(const struct change_options *options, struct change *change, str
     r = is_behind(change, &behind, e);
     if (r < 0 || !behind || change->dry_run)
         return r;
-    r = gate_make_maps(change->gate, e);
+    r = store_verify(change->store, e); /* before any of it is put in force */
+    if (r == 0)
+        r = gate_make_maps(change->gate, e);
     if (r == 0)
         r = sync_list(change->store, change->gate, &change->fixed, e);
     if (r == 0)

@@ -251,6 +251,18 @@ static int forget_all(const struct cmd_context *ctx, struct change *change,
     return r == 0 ? change_commit(change, e) : r;
 }
 
+/* Some are off already: that is the state left, whatever the reason was. */
+static int fail_half_detached(int r, const json_t *done, const char *failed, struct err *e)
+{
+    const char *first = json_string_value(json_object_get(json_array_get(done, 0), "name"));
+    size_t more = json_array_size(done) - 1;
+
+    err_set(e, r, EXIT_REFUSED, "detached from %s%s, then the kernel refused %s: %s",
+            first ? first : "an interface", more ? " and others" : "", failed, strerror(-r));
+    err_hint(e, "smtpgate status shows what is attached");
+    return r;
+}
+
 static int detach_all(const struct cmd_context *ctx, struct change *change,
                       const struct sync_ifaces *ifaces, json_t *names, bool *ret_opened,
                       struct err *e)
@@ -268,6 +280,9 @@ static int detach_all(const struct cmd_context *ctx, struct change *change,
             continue;
         if (!ctx->dry_run)
             r = gate_detach(change->gate, iface->row.id, e);
+        if (r < 0)
+            return json_array_size(names) ? fail_half_detached(r, names, iface_name(iface, name), e)
+                                          : r;
         *ret_opened |= iface->link.state == GATE_LINK_HERE;
         json_array_append_new(names, json_pack("{s:s, s:b}", "name", iface_name(iface, name),
                                                "attached", ctx->dry_run));

@@ -84,7 +84,7 @@ int store_open(const char *dir, enum store_access mode, struct store **ret_store
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, store_close)
 
-/* Checks the file's structure in full; for sync, which makes the kernel equal to it. */
+/* Checks the file's structure in full; before the kernel is made equal to it. */
 int store_verify(struct store *store, struct err *e);
 
 int store_begin(struct store *store, struct err *e);
@@ -124,7 +124,8 @@ int store_find_id(struct store *store, int64_t id, struct store_entry *ret_entry
 /* The same kind first; else the one entry of the same set in another spelling. */
 int store_find_who(struct store *store, const struct who *who, const char *account,
                    struct store_entry *ret_entry, struct err *e);
-/* The narrowest entry that covers all of @first..@last. */
+/* The entry that covers all of @first..@last; of several the one that begins last, then ends first.
+ */
 int store_find_covering(struct store *store, const struct addr *first, const struct addr *last,
                         struct store_entry *ret_entry, struct err *e);
 

@@ -97,6 +97,34 @@ def lost_store_and_map():
 
 
 @tap.test
+def damaged_while_behind():
+    """a store that is damaged is not put in force by healing either"""
+    with lab.Lab() as where:
+        client = site(where)
+        (where.mail.path(lab.BPFFS) / "abi1" / "allow4").unlink()
+        where.mail.run("sqlite3", lab.STATE + "/smtpgate.db", "PRAGMA ignore_check_constraints = 1;"
+                       " UPDATE setting SET one = 2, mode = 1;")
+        where.gate("sync", ok=5)
+        where.gate("add", THIRD, ok=5)
+        expect(client, (LISTED, "open"), (THIRD, "timeout"))
+
+
+@tap.test
+def half_detached():
+    """a detach of two of which the second is refused says that the first is off"""
+    with lab.Lab() as where:
+        client = site(where, two=True)
+        where.gate("attach", "eth1")
+        done = lab.execute(where.mail.argv(
+            "strace", "-o", "/dev/null", "-e", "trace=unlink", "-P", lab.BPFFS + "/link_2", "-e",
+            "inject=unlink:error=EPERM", lab.PROGRAM, "detach", "--all"), 5, env=where.env)
+        assert "detached from eth0" in done.err and "eth1" in done.err, done
+        expect(client, (THIRD, "open"))
+        where.gate("sync")
+        assert [i["name"] for i in where.json("status")["interfaces"]] == ["eth1"]
+
+
+@tap.test
 def no_store():
     """sync invents no store: at boot its disk may not be mounted yet"""
     with lab.Lab() as where:
