@@ -9,10 +9,13 @@
 #define OPT(name) (1U << OPT_##name)
 
 const struct cmd_option_row cmd_options[OPT_COUNT] = {
-    [OPT_ALL] = {"all", NULL, "every interface"},
+    [OPT_ACCOUNT] = {"account", "NAME", "the list of one SMTP account (its login name)"},
+    [OPT_ACCOUNTS] = {"accounts", NULL, "the lists instead: entries, last use"},
+    [OPT_ALL] = {"all", NULL, "every one of them"},
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
+    [OPT_TROUBLE] = {"trouble", "defer|reject|dunno", "the answer when the list cannot be read"},
 };
 
 static const char who_details[] =
@@ -33,32 +36,40 @@ const struct cmd cmd_table[] = {
     {"add", "WHO...", "let sources in; the first entry turns the gate on",
      "  smtpgate add 192.0.2.10 --remark 'web shop'\n"
      "  smtpgate add 198.51.100.0/24 2001:db8:7::/48\n"
-     "  smtpgate add 192.0.2.10-192.0.2.40\n",
-     who_details, OPT(REMARK), 1, 100000, cmd_add},
+     "  smtpgate add 192.0.2.10-192.0.2.40\n"
+     "  smtpgate add 203.0.113.7 --account alice\n",
+     who_details, OPT(ACCOUNT) | OPT(REMARK), 1, 100000, cmd_add},
     {"edit", "WHO --remark TEXT", "change an entry's remark",
      "  smtpgate edit 192.0.2.10 --remark 'web shop, new'\n"
      "  smtpgate edit '#3' --remark ''\n",
-     "WHO is the entry as typed (any equal spelling) or #ID.\n", OPT(REMARK), 1, 1, cmd_edit},
+     "WHO is the entry as typed (any equal spelling) or #ID.\n", OPT(ACCOUNT) | OPT(REMARK), 1, 1,
+     cmd_edit},
     {"delete", "WHO...", "remove entries; their sources are dropped at once",
      "  smtpgate delete 192.0.2.10\n"
-     "  smtpgate delete '#3' '#4'\n",
+     "  smtpgate delete '#3' '#4'\n"
+     "  smtpgate delete 203.0.113.7 --account alice\n",
      "WHO is the entry as typed (any equal spelling) or #ID. Open connections\n"
      "are cut too. Deleting the last entry turns the gate off, and asks first.\n",
-     0, 1, 100000, cmd_delete},
+     OPT(ACCOUNT), 1, 100000, cmd_delete},
     {"list", "[FILTER]", "the entries; FILTER: an address, or part of a remark",
      "  smtpgate list\n"
      "  smtpgate list shop\n"
-     "  smtpgate list 192.0.2.10      # the entries that cover it\n",
-     NULL, 0, 0, 1, cmd_list},
+     "  smtpgate list 192.0.2.10      # the entries that cover it\n"
+     "  smtpgate list --account alice\n"
+     "  smtpgate list --accounts\n",
+     NULL, OPT(ACCOUNT) | OPT(ACCOUNTS), 0, 1, cmd_list},
     {"check", "ADDRESS...", "is it let in, and by which entry? Exit 1 if not",
-     "  smtpgate check 192.0.2.10\n",
+     "  smtpgate check 192.0.2.10\n"
+     "  smtpgate check 192.0.2.10 --account alice\n",
      "Asks the kernel when the gate is attached, and says so if kernel and store\n"
-     "disagree.\n",
-     0, 1, 100000, cmd_check},
+     "disagree. With --account: also what the policy service would answer.\n",
+     OPT(ACCOUNT), 1, 100000, cmd_check},
     {"disable", "", "clear the list and turn the gate off; asks first",
      "  smtpgate disable\n"
-     "  smtpgate -y disable\n",
-     NULL, 0, 0, 0, cmd_disable},
+     "  smtpgate -y disable\n"
+     "  smtpgate disable --account alice   # alice follows the host list again\n"
+     "  smtpgate disable --all             # the lists of all accounts too\n",
+     NULL, OPT(ACCOUNT) | OPT(ALL), 0, 0, cmd_disable},
     {"status", "[--check]", "mode, list, interfaces, health (also: no command)",
      "  smtpgate status\n"
      "  smtpgate -q status --check    # exit 1 when something is wrong\n",
@@ -67,14 +78,24 @@ const struct cmd cmd_table[] = {
      "  smtpgate stats\n"
      "  smtpgate -j stats\n",
      NULL, 0, 0, 0, cmd_stats},
-    {"set", "[NAME VALUE]", "ports LIST, limit N|none; nothing: show them",
+    {"set", "[NAME VALUE]", "ports, limit, others, realm; nothing: show them",
      "  smtpgate set\n"
      "  smtpgate set ports 465,587\n"
      "  smtpgate set limit 100\n"
-     "  smtpgate set limit none\n",
-     "ports  the guarded TCP ports (default 25,465,587)\n"
-     "limit  how many entries the list takes (default 10)\n",
+     "  smtpgate set others nowhere\n"
+     "  smtpgate set realm mail.example\n",
+     "ports   the guarded TCP ports (default 25,465,587)\n"
+     "limit   N|none: how many entries each list takes (default 10)\n"
+     "others  anywhere|nowhere: where accounts without a list of their own may\n"
+     "        send from while the host list is empty (default anywhere). While it\n"
+     "        is anywhere and only accounts have lists, the gate stays off\n"
+     "realm   NAME|none: alice and alice@NAME are one account (default none)\n",
      0, 0, 2, cmd_set},
+    {"policy", "", "Postfix's policy service, for account lists",
+     "  smtpgate policy               # requests on stdin, answers on stdout\n",
+     "For spawn(8) in Postfix's master.cf, or a systemd socket. Reads the store\n"
+     "and nothing else, so it can run without root. See relay/README.md.\n",
+     OPT(TROUBLE), 0, 0, cmd_policy},
     {"sync", "", "make the kernel equal to the store (boot, repair)", "  smtpgate sync\n",
      "-y also takes over a gate that was made from another store.\n", 0, 0, 0, cmd_sync},
     {"help", "[COMMAND]", "this text, or a command's", "  smtpgate help add\n", NULL, 0, 0, 1,
@@ -202,12 +223,32 @@ const char *cmd_ports(const struct store_settings *settings, char buf[CMD_PORTS_
 
 const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX])
 {
-    char who[WHO_TEXT_MAX];
+    char who[WHO_TEXT_MAX], account[CMD_ACCOUNT_MAX];
     bool remark = entry->remark[0];
 
-    snprintf(buf, CMD_ENTRY_MAX, "#%lld %s%s%s%s", (long long)entry->id,
-             who_print(&entry->who, who), remark ? " (" : "", entry->remark, remark ? ")" : "");
+    text_escape(entry->account, account, sizeof(account));
+    snprintf(buf, CMD_ENTRY_MAX, "#%lld %s%s%s%s%s%s", (long long)entry->id,
+             who_print(&entry->who, who), *account ? " of account " : "", account,
+             remark ? " (" : "", entry->remark, remark ? ")" : "");
     return buf;
+}
+
+int cmd_check_account(const struct cmd_context *ctx, struct err *e)
+{
+    return ctx->options[OPT_ACCOUNT] ? account_check(ctx->options[OPT_ACCOUNT], e) : 0;
+}
+
+void cmd_account(const struct cmd_context *ctx, const struct store_settings *settings,
+                 struct account *ret_account)
+{
+    const char *name = ctx->options[OPT_ACCOUNT];
+
+    account_resolve(name ? name : "", settings->realm, ret_account);
+}
+
+int cmd_fail_memory(struct err *e)
+{
+    return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory; nothing changed");
 }
 
 int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,

@@ -15,10 +15,13 @@
 
 /* Options that belong to a command. */
 enum cmd_option {
+    OPT_ACCOUNT,
+    OPT_ACCOUNTS,
     OPT_ALL,
     OPT_CHECK,
     OPT_MODE,
     OPT_REMARK,
+    OPT_TROUBLE,
     OPT_COUNT,
 };
 
@@ -69,6 +72,7 @@ int cmd_disable(const struct cmd_context *ctx, struct err *e);
 int cmd_edit(const struct cmd_context *ctx, struct err *e);
 int cmd_help(const struct cmd_context *ctx, struct err *e);
 int cmd_list(const struct cmd_context *ctx, struct err *e);
+int cmd_policy(const struct cmd_context *ctx, struct err *e);
 int cmd_set(const struct cmd_context *ctx, struct err *e);
 int cmd_stats(const struct cmd_context *ctx, struct err *e);
 int cmd_status(const struct cmd_context *ctx, struct err *e);
@@ -89,7 +93,19 @@ int cmd_confirm(const struct cmd_context *ctx, const char *what, struct err *e);
 #define CMD_PORTS_MAX 128
 const char *cmd_ports(const struct store_settings *settings, char buf[CMD_PORTS_MAX]);
 
-/* "#3 192.0.2.0/24 (office)". Returns @buf. */
+/* A name of an account as it may be shown, perhaps cut. */
+#define CMD_ACCOUNT_MAX 128
+
+/* The name given with --account, if any, is one that can be listed. */
+int cmd_check_account(const struct cmd_context *ctx, struct err *e);
+
+/* The account of --account, which is a good name, or "" for the host list. */
+void cmd_account(const struct cmd_context *ctx, const struct store_settings *settings,
+                 struct account *ret_account);
+
+int cmd_fail_memory(struct err *e);
+
+/* "#3 192.0.2.0/24 (office)", "#4 192.0.2.7 of account alice". Returns @buf. */
 #define CMD_ENTRY_MAX 512
 const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX]);
 

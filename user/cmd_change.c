@@ -1,248 +1,41 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* add, edit, delete, disable: what changes the list. See cmd.h and change.h. */
+/* edit, delete, disable: what changes entries that are there. See cmd.h and change.h. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
+#include "admit.h"
 #include "cmd.h"
+#include "outcome.h"
 
-static int fail_memory(struct err *e)
-{
-    return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory; nothing changed");
-}
-
-/* What a change did, for text and JSON. */
-struct outcome {
-    unsigned int added, deleted, edited;
-    json_t *entries; /* in the order given: {id, who, remark, result} */
-    enum sg_mode mode_before, mode_after;
+/* One command under way. */
+struct editing {
+    const struct cmd_context *ctx;
+    struct change change;
+    struct account account; /* of --account; "" the host list */
+    struct outcome outcome;
+    /* Lists that lost their last entry. */
+    bool host_emptied;
+    unsigned int accounts_emptied;
+    char emptied[ACCOUNT_MAX + 1]; /* the first of those accounts */
 };
 
-static void cleanup_outcome(struct outcome *outcome)
+static void cleanup_editing(struct editing *editing)
 {
-    json_decref(outcome->entries);
+    change_end(&editing->change);
+    outcome_free(&editing->outcome);
 }
 
-#define _cleanup_outcome_ __attribute__((cleanup(cleanup_outcome)))
+#define _cleanup_editing_ __attribute__((cleanup(cleanup_editing)))
 
-static void outcome_add(struct outcome *outcome, const char *result,
-                        const struct store_entry *entry)
+static int begin(struct editing *editing, struct err *e)
 {
-    char who[WHO_TEXT_MAX];
-
-    json_array_append_new(outcome->entries,
-                          json_pack("{s:I, s:s, s:s, s:s}", "id", (json_int_t)entry->id, "who",
-                                    who_print(&entry->who, who), "remark", entry->remark, "result",
-                                    result));
-}
-
-static bool is_change(const char *result)
-{
-    return strcmp(result, "already listed") != 0 && strcmp(result, "unchanged") != 0;
-}
-
-/* After the change is in force: nothing is said of one that failed. */
-static void outcome_text(const struct cmd_context *ctx, const struct outcome *outcome)
-{
-    const char *who, *remark, *result;
-    json_int_t id;
-    json_t *item;
-    size_t i;
-
-    json_array_foreach (outcome->entries, i, item) {
-        if (json_unpack(item, "{s:I, s:s, s:s, s:s}", "id", &id, "who", &who, "remark", &remark,
-                        "result", &result) < 0)
-            continue;
-        out_done(&ctx->out, "%s%s #%lld %s%s%s%s\n",
-                 ctx->dry_run && is_change(result) ? "would be " : "", result, (long long)id, who,
-                 *remark ? " (" : "", remark, *remark ? ")" : "");
-    }
-}
-
-static void outcome_json(const struct cmd_context *ctx, const struct outcome *outcome)
-{
-    bool changed = outcome->added || outcome->deleted || outcome->edited ||
-                   outcome->mode_before != outcome->mode_after;
-
-    out_json(&ctx->out, json_pack("{s:b, s:i, s:i, s:i, s:b, s:s, s:O}", "changed", changed,
-                                  "added", (int)outcome->added, "deleted", (int)outcome->deleted,
-                                  "edited", (int)outcome->edited, "dry_run", ctx->dry_run, "mode",
-                                  cmd_mode_name(outcome->mode_after), "entries", outcome->entries));
-}
-
-/* Said once the change is in force. */
-static void say_mode(const struct cmd_context *ctx, const struct change *change,
-                     const struct outcome *outcome)
-{
-    bool on = outcome->mode_before == SG_MODE_OFF && outcome->mode_after == SG_MODE_ENFORCE;
-    bool off = outcome->mode_before == SG_MODE_ENFORCE && outcome->mode_after == SG_MODE_OFF;
-    char ports[CMD_PORTS_MAX];
-
-    cmd_ports(&change->before, ports);
-    if (on && !ctx->dry_run && !change->attached)
-        out_warn(&ctx->out,
-                 "this is the first entry: once attached, the gate drops every other source on"
-                 " ports %s\n",
-                 ports);
-    else if (on)
-        out_warn(&ctx->out,
-                 "this is the first entry: the gate %s on, and every other source is dropped on"
-                 " ports %s\n",
-                 ctx->dry_run ? "would be" : "is now", ports);
-    if (off)
-        out_warn(&ctx->out,
-                 ctx->dry_run
-                     ? "the list would be empty: the gate would be off, and every source would"
-                       " reach ports %s\n"
-                     : "the list is empty: the gate is now off, and every source reaches ports"
-                       " %s\n",
-                 ports);
-}
-
-static void say_unattached(const struct cmd_context *ctx, const struct change *change)
-{
-    if (!change->attached && !ctx->dry_run)
-        out_note(&ctx->out, "stored, but the gate is attached to no interface yet:"
-                            " smtpgate attach IFACE\n");
-}
-
-/* ---- add ---- */
-
-/* All values are of one format; says which two are not. */
-static int parse_values(const struct cmd_context *ctx, struct who *values, struct err *e)
-{
-    size_t i;
-    int r;
-
-    for (i = 0; i < ctx->n_args; i++) {
-        r = who_parse(ctx->args[i], &values[i], e);
-        if (r < 0)
-            return r;
-        if (values[i].kind == values[0].kind)
-            continue;
-        err_set(e, 0, EXIT_USAGE, "one format per add: %s is %s %s, %s %s %s; nothing changed",
-                ctx->args[0], values[0].kind == WHO_ADDRESS ? "an" : "a",
-                who_kind_name(values[0].kind), ctx->args[i],
-                values[i].kind == WHO_ADDRESS ? "an" : "a", who_kind_name(values[i].kind));
-        err_hint(e, "use one add for the addresses, one for the segments, one for the ranges");
-        return -EINVAL;
-    }
-    return 0;
-}
-
-static int confirm_wide(const struct cmd_context *ctx, const struct who *values, struct err *e)
-{
-    char who[WHO_TEXT_MAX], what[256];
-    size_t i;
-
-    for (i = 0; i < ctx->n_args; i++) {
-        if (!who_is_very_wide(&values[i]))
-            continue;
-        snprintf(what, sizeof(what), "%s is very wide: it lets in much of the internet.",
-                 who_print(&values[i], who));
-        return cmd_confirm(ctx, what, e);
-    }
-    return 0;
-}
-
-static int add_value(const struct cmd_context *ctx, struct change *change, const struct who *who,
-                     struct outcome *outcome, struct err *e)
-{
-    const char *remark = ctx->options[OPT_REMARK];
-    struct store_entry entry;
-    int64_t id;
-    int r, found;
-
-    r = store_add_entry(change->store, who, "", remark ? remark : "", time(NULL), &id, e);
-    if (r < 0 && r != -EEXIST)
-        return r;
-    found = store_find_id(change->store, id, &entry, e);
-    if (found < 0)
-        return found;
-    if (r == 0) {
-        outcome->added++;
-        outcome_add(outcome, "added", &entry);
-        return 0;
-    }
-    if (remark && strcmp(remark, entry.remark) != 0) {
-        r = store_set_remark(change->store, id, remark, e);
-        if (r < 0)
-            return r;
-        snprintf(entry.remark, sizeof(entry.remark), "%s", remark);
-        outcome->edited++;
-        outcome_add(outcome, "edited", &entry);
-        return 0;
-    }
-    outcome_add(outcome, "already listed", &entry);
-    return 0;
-}
-
-static int check_limit(const struct change *change, const struct outcome *outcome, struct err *e)
-{
-    uint32_t limit = change->before.limit;
-    uint64_t count;
-    int r = store_count_entries(change->store, "", &count, e);
+    int r = cmd_begin(editing->ctx, &editing->change, e);
 
     if (r < 0)
         return r;
-    if (limit == STORE_LIMIT_NONE || !outcome->added || count <= limit)
-        return 0;
-    err_set(e, 0, EXIT_USAGE, "the list takes %u entries and would have %llu; nothing changed",
-            limit, (unsigned long long)count);
-    err_hint(e, "smtpgate set limit %llu, or smtpgate set limit none", (unsigned long long)count);
-    return -EDQUOT;
-}
-
-static int add_values(const struct cmd_context *ctx, struct change *change,
-                      const struct who *values, struct outcome *outcome, struct err *e)
-{
-    size_t i;
-    int r;
-
-    for (i = 0; i < ctx->n_args; i++) {
-        r = add_value(ctx, change, &values[i], outcome, e);
-        if (r < 0)
-            return r;
-    }
-    r = check_limit(change, outcome, e);
-    if (r < 0)
-        return r;
-    if (change->before.mode == SG_MODE_OFF) {
-        r = store_set_mode(change->store, SG_MODE_ENFORCE, e);
-        if (r < 0)
-            return r;
-        outcome->mode_after = SG_MODE_ENFORCE;
-    }
-    return change_commit(change, e);
-}
-
-int cmd_add(const struct cmd_context *ctx, struct err *e)
-{
-    _cleanup_change_ struct change change = {.lock = -1};
-    _cleanup_outcome_ struct outcome outcome = {.entries = json_array()};
-    _cleanup_free_ struct who *values = calloc(ctx->n_args, sizeof(*values));
-    const char *remark = ctx->options[OPT_REMARK];
-    int r;
-
-    if (!values || !outcome.entries)
-        return fail_memory(e);
-    r = parse_values(ctx, values, e);
-    if (r == 0 && remark)
-        r = remark_check(remark, e);
-    if (r == 0)
-        r = confirm_wide(ctx, values, e);
-    if (r == 0)
-        r = cmd_begin(ctx, &change, e);
-    if (r < 0)
-        return r;
-    outcome.mode_before = outcome.mode_after = change.before.mode;
-    r = add_values(ctx, &change, values, &outcome, e);
-    if (r < 0)
-        return r;
-    outcome_text(ctx, &outcome);
-    say_mode(ctx, &change, &outcome);
-    say_unattached(ctx, &change);
-    outcome_json(ctx, &outcome);
+    cmd_account(editing->ctx, &editing->change.before, &editing->account);
+    editing->outcome.mode_before = editing->outcome.mode_after = editing->change.before.mode;
     return 0;
 }
 
@@ -262,32 +55,64 @@ static int parse_id(const char *text, int64_t *ret_id, struct err *e)
     return -EINVAL;
 }
 
-/* Not there; names the wider entry that lets it in, if there is one. */
-static int fail_not_listed(struct store *store, const char *text, const struct who *who,
+/* " --account NAME" as a shell takes it, or "" for the host list. */
+static const char *account_option(const char *account, char buf[CMD_ACCOUNT_MAX + 16])
+{
+    char name[CMD_ACCOUNT_MAX];
+
+    buf[0] = '\0';
+    if (*account)
+        snprintf(buf, CMD_ACCOUNT_MAX + 16, " --account '%s'",
+                 text_escape(account, name, sizeof(name)));
+    return buf;
+}
+
+/* Not there; names the entry of this or another list that lets it in, if there is one. */
+static int fail_not_listed(const struct editing *editing, const char *text, const struct who *who,
                            struct err *e)
 {
-    char wider[CMD_ENTRY_MAX], name[WHO_TEXT_MAX];
+    const struct account *const lists[] = {&editing->account, NULL};
+    char shown[CMD_ENTRY_MAX], name[WHO_TEXT_MAX], option[CMD_ACCOUNT_MAX + 16];
     struct store_entry entry;
-    int r;
+    int r = -ENOENT;
+    size_t i;
 
-    r = who ? store_find_covering(store, &who->first, &who->last, &entry, e) : -ENOENT;
+    for (i = 0; who && r == -ENOENT && i < ARRAY_SIZE(lists); i++)
+        r = store_find_covering(editing->change.store, lists[i], &who->first, &who->last,
+                                time(NULL), &entry, e);
     if (r < 0 && r != -ENOENT)
         return r;
     if (r == -ENOENT) {
-        err_set(e, 0, EXIT_NO, "%s is not in the list; nothing changed", text);
+        err_set(e, 0, EXIT_NO, "%s is not in the list%s%.100s; nothing changed", text,
+                *editing->account.name ? " of account " : "", editing->account.name);
         err_hint(e, "smtpgate list");
         return -ENOENT;
     }
     err_set(e, 0, EXIT_NO, "%s is no entry of its own: it is let in by %s; nothing changed", text,
-            cmd_entry(&entry, wider));
-    err_hint(e, "smtpgate delete %s removes all of that entry", who_print(&entry.who, name));
+            cmd_entry(&entry, shown));
+    err_hint(e, "smtpgate delete %s%s removes all of that entry", who_print(&entry.who, name),
+             account_option(entry.account, option));
+    return -ENOENT;
+}
+
+/* A number belongs to one list; with --account it has to be that one. */
+static int check_list(const struct editing *editing, const struct store_entry *entry, struct err *e)
+{
+    char option[CMD_ACCOUNT_MAX + 16], shown[CMD_ENTRY_MAX];
+
+    if (!*editing->account.name || account_is(&editing->account, entry->account))
+        return 0;
+    err_set(e, 0, EXIT_NO, "%s is not in the list of account %.100s; nothing changed",
+            cmd_entry(entry, shown), editing->account.name);
+    err_hint(e, "smtpgate list%s", account_option(editing->account.name, option));
     return -ENOENT;
 }
 
 /* By number or by WHO; @text was given by a person. */
-static int find_entry(struct store *store, const char *text, struct store_entry *ret_entry,
-                      struct err *e)
+static int find_entry(const struct editing *editing, const char *text,
+                      struct store_entry *ret_entry, struct err *e)
 {
+    struct store *store = editing->change.store;
     struct who who;
     int64_t id;
     int r;
@@ -296,12 +121,14 @@ static int find_entry(struct store *store, const char *text, struct store_entry 
         r = parse_id(text, &id, e);
         if (r == 0)
             r = store_find_id(store, id, ret_entry, e);
-        return r == -ENOENT ? fail_not_listed(store, text, NULL, e) : r;
+        if (r == -ENOENT)
+            return fail_not_listed(editing, text, NULL, e);
+        return r == 0 ? check_list(editing, ret_entry, e) : r;
     }
     r = who_parse(text, &who, e);
     if (r == 0)
-        r = store_find_who(store, &who, "", ret_entry, e);
-    return r == -ENOENT ? fail_not_listed(store, text, &who, e) : r;
+        r = store_find_who(store, &who, &editing->account, ret_entry, e);
+    return r == -ENOENT ? fail_not_listed(editing, text, &who, e) : r;
 }
 
 /* Bad spelling is found before anything is opened or made. */
@@ -315,38 +142,38 @@ static int check_spelling(const struct cmd_context *ctx, struct err *e)
     for (i = 0; r == 0 && i < ctx->n_args; i++)
         r = ctx->args[i][0] == '#' ? parse_id(ctx->args[i], &id, e)
                                    : who_parse(ctx->args[i], &who, e);
-    return r;
+    return r == 0 ? cmd_check_account(ctx, e) : r;
 }
 
 /* ---- edit ---- */
 
-static int edit_entry(const struct cmd_context *ctx, struct change *change, struct outcome *outcome,
-                      struct err *e)
+static int edit_entry(struct editing *editing, struct err *e)
 {
-    const char *remark = ctx->options[OPT_REMARK];
+    const char *remark = editing->ctx->options[OPT_REMARK];
+    struct outcome *outcome = &editing->outcome;
     struct store_entry entry;
-    int r = find_entry(change->store, ctx->args[0], &entry, e);
+    int r = find_entry(editing, editing->ctx->args[0], &entry, e);
 
     if (r < 0)
         return r;
     outcome->edited = strcmp(entry.remark, remark) != 0;
     if (outcome->edited)
-        r = store_set_remark(change->store, entry.id, remark, e);
+        r = store_set_remark(editing->change.store, entry.id, remark, e);
     if (r < 0)
         return r;
     snprintf(entry.remark, sizeof(entry.remark), "%s", remark);
     outcome_add(outcome, outcome->edited ? "edited" : "unchanged", &entry);
-    return change_commit(change, e);
+    return change_commit(&editing->change, e);
 }
 
 int cmd_edit(const struct cmd_context *ctx, struct err *e)
 {
-    _cleanup_change_ struct change change = {.lock = -1};
-    _cleanup_outcome_ struct outcome outcome = {.entries = json_array()};
+    _cleanup_editing_ struct editing editing = {
+        .ctx = ctx, .change = {.lock = -1}, .outcome = {.entries = json_array()}};
     int r;
 
-    if (!outcome.entries)
-        return fail_memory(e);
+    if (!editing.outcome.entries)
+        return cmd_fail_memory(e);
     if (!ctx->options[OPT_REMARK]) {
         err_set(e, 0, EXIT_USAGE, "nothing to change: no --remark was given");
         err_hint(e, "smtpgate edit %s --remark TEXT", ctx->args[0]);
@@ -356,140 +183,235 @@ int cmd_edit(const struct cmd_context *ctx, struct err *e)
     if (r == 0)
         r = check_spelling(ctx, e);
     if (r == 0)
-        r = cmd_begin(ctx, &change, e);
+        r = begin(&editing, e);
+    if (r == 0)
+        r = edit_entry(&editing, e);
     if (r < 0)
         return r;
-    outcome.mode_before = outcome.mode_after = change.before.mode;
-    r = edit_entry(ctx, &change, &outcome, e);
-    if (r < 0)
-        return r;
-    outcome_text(ctx, &outcome);
-    outcome_json(ctx, &outcome);
+    outcome_say_entries(ctx, &editing.outcome);
+    outcome_say_json(ctx, &editing.outcome);
     return 0;
+}
+
+/* ---- what goes with the last entry of a list ---- */
+
+static int delete_entry(struct editing *editing, const struct store_entry *entry, struct err *e)
+{
+    struct account account;
+    bool any = false;
+    int r = store_delete_entry(editing->change.store, entry, e);
+
+    account_resolve(entry->account, editing->change.before.realm, &account);
+    if (r == 0)
+        r = store_has_entries(editing->change.store, &account, &any, e);
+    if (r < 0)
+        return r;
+    editing->outcome.deleted++;
+    if (any)
+        return 0;
+    if (!*entry->account)
+        editing->host_emptied = true;
+    else if (editing->accounts_emptied++ == 0)
+        snprintf(editing->emptied, sizeof(editing->emptied), "%s", entry->account);
+    return 0;
+}
+
+/* What a list is emptied by, for the question before. */
+struct verb {
+    const char *everything, *host, *account;
+};
+
+static const struct verb deleting = {
+    .everything = "deletes the last entry",
+    .host = "deletes the last entry of the host list",
+    .account = "deletes the last entry of",
+};
+
+static const struct verb disabling = {
+    .everything = "clears the whole list",
+    .host = "clears the host list",
+    .account = "clears the list of",
+};
+
+/* @lists and @others are those that are left. */
+static void describe_loss(const struct editing *editing, const struct store_lists *lists,
+                          enum store_others others, bool opens, const struct verb *verb,
+                          char question[512])
+{
+    bool anywhere = others == STORE_OTHERS_ANYWHERE || !lists->accounts;
+    const char *whence = lists->host ? "where the host list says"
+                         : anywhere  ? "anywhere"
+                                     : "nowhere";
+    char name[CMD_ACCOUNT_MAX], more[32] = "";
+
+    if (opens && !lists->accounts) {
+        snprintf(question, 512,
+                 "This %s and turns the gate off: every source could use a stolen password again.",
+                 verb->everything);
+        return;
+    }
+    if (editing->host_emptied || !editing->accounts_emptied) {
+        snprintf(question, 512,
+                 "This %s%s: accounts without a list of their own may then send from %s.",
+                 verb->host, opens ? " and turns the gate off" : "", whence);
+        return;
+    }
+    if (editing->accounts_emptied > 1)
+        snprintf(more, sizeof(more), " and %u more", editing->accounts_emptied - 1);
+    snprintf(question, 512, "This %s account %s%s, which may then send from %s.", verb->account,
+             text_escape(editing->emptied, name, sizeof(name)), more, whence);
+}
+
+/*
+ * Asks where a list lost its last entry or the gate opens, and opens it where the lists that are
+ * left call for it.
+ */
+static int settle_lists(struct editing *editing, enum store_others others, const struct verb *verb,
+                        struct err *e)
+{
+    struct store_lists lists = {0};
+    char question[512];
+    bool opens;
+    int r = store_read_lists(editing->change.store, &lists, e);
+
+    if (r < 0)
+        return r;
+    opens = editing->change.before.mode != SG_MODE_OFF && !admit_may_close(&lists, others);
+    if (opens || editing->host_emptied || editing->accounts_emptied) {
+        describe_loss(editing, &lists, others, opens, verb, question);
+        r = cmd_confirm(editing->ctx, question, e);
+    }
+    if (r < 0 || !opens)
+        return r;
+    editing->outcome.mode_after = SG_MODE_OFF;
+    return store_set_mode(editing->change.store, SG_MODE_OFF, e);
 }
 
 /* ---- delete ---- */
 
-static int delete_entries(const struct cmd_context *ctx, struct change *change,
-                          struct outcome *outcome, struct err *e)
+static int delete_entries(struct editing *editing, struct err *e)
 {
-    struct store_entry entry;
-    uint64_t left;
+    const struct cmd_context *ctx = editing->ctx;
+    struct store_entry entry = {0};
     size_t i;
     int r;
 
     for (i = 0; i < ctx->n_args; i++) {
-        r = find_entry(change->store, ctx->args[i], &entry, e);
+        r = find_entry(editing, ctx->args[i], &entry, e);
         if (r == 0)
-            r = store_delete_entry(change->store, &entry, e);
+            r = delete_entry(editing, &entry, e);
         if (r < 0)
             return r;
-        outcome->deleted++;
-        outcome_add(outcome, "deleted", &entry);
+        outcome_add(&editing->outcome, "deleted", &entry);
     }
-    r = store_count_entries(change->store, "", &left, e);
-    if (r < 0)
-        return r;
-    if (left == 0) {
-        r = cmd_confirm(ctx,
-                        "This deletes the last entry and turns the gate off: every source could"
-                        " use a stolen password again.",
-                        e);
-        if (r == 0)
-            r = store_set_mode(change->store, SG_MODE_OFF, e);
-        if (r < 0)
-            return r;
-        outcome->mode_after = SG_MODE_OFF;
-    }
-    return change_commit(change, e);
+    r = settle_lists(editing, editing->change.before.others, &deleting, e);
+    return r == 0 ? change_commit(&editing->change, e) : r;
 }
 
 int cmd_delete(const struct cmd_context *ctx, struct err *e)
 {
-    _cleanup_change_ struct change change = {.lock = -1};
-    _cleanup_outcome_ struct outcome outcome = {.entries = json_array()};
+    _cleanup_editing_ struct editing editing = {
+        .ctx = ctx, .change = {.lock = -1}, .outcome = {.entries = json_array()}};
     int r;
 
-    if (!outcome.entries)
-        return fail_memory(e);
+    if (!editing.outcome.entries)
+        return cmd_fail_memory(e);
     r = check_spelling(ctx, e);
     if (r == 0)
-        r = cmd_begin(ctx, &change, e);
+        r = begin(&editing, e);
+    if (r == 0)
+        r = delete_entries(&editing, e);
     if (r < 0)
         return r;
-    outcome.mode_before = outcome.mode_after = change.before.mode;
-    r = delete_entries(ctx, &change, &outcome, e);
-    if (r < 0)
-        return r;
-    outcome_text(ctx, &outcome);
-    say_mode(ctx, &change, &outcome);
-    say_unattached(ctx, &change);
-    outcome_json(ctx, &outcome);
+    outcome_say_entries(ctx, &editing.outcome);
+    outcome_say_mode(ctx, &editing.change, &editing.outcome);
+    outcome_say_unattached(ctx, &editing.change);
+    outcome_say_json(ctx, &editing.outcome);
     return 0;
 }
 
 /* ---- disable ---- */
 
 struct clearing {
-    struct change *change;
-    struct outcome *outcome;
+    struct editing *editing;
     struct err *e;
 };
 
 static int clear_entry(const struct store_entry *entry, void *arg)
 {
     struct clearing *clearing = arg;
-    int r = store_delete_entry(clearing->change->store, entry, clearing->e);
 
-    if (r < 0)
-        return r;
-    clearing->outcome->deleted++;
-    return 0;
+    return delete_entry(clearing->editing, entry, clearing->e);
 }
 
-static int clear_list(const struct cmd_context *ctx, struct change *change, struct outcome *outcome,
-                      struct err *e)
+/*
+ * Clearing the host list lets every source in, with the password: so what is set for the others
+ * goes back to "anywhere", or accounts that followed the list would be cut off by disabling it.
+ */
+static int clear_list(struct editing *editing, struct err *e)
 {
-    struct clearing clearing = {.change = change, .outcome = outcome, .e = e};
-    int r = store_each_entry(change->store, clear_entry, &clearing, e);
+    const struct store_settings *before = &editing->change.before;
+    const struct account *list = editing->ctx->options[OPT_ALL] ? NULL : &editing->account;
+    bool host = !*editing->account.name;
+    enum store_others others = host ? STORE_OTHERS_ANYWHERE : before->others;
+    struct clearing clearing = {.editing = editing, .e = e};
+    int r = store_each_entry(editing->change.store, list, STORE_BY_ID, clear_entry, &clearing, e);
 
-    if (r < 0)
-        return r;
-    if (outcome->deleted == 0 && change->before.mode == SG_MODE_OFF)
-        return change_commit(change, e);
-    r = cmd_confirm(ctx,
-                    "This clears the whole list and turns the gate off: every source could use a"
-                    " stolen password again.",
-                    e);
+    if (r == 0 && !editing->outcome.deleted && before->mode == SG_MODE_OFF)
+        return change_commit(&editing->change, e);
     if (r == 0)
-        r = store_set_mode(change->store, SG_MODE_OFF, e);
-    if (r < 0)
-        return r;
-    outcome->mode_after = SG_MODE_OFF;
-    return change_commit(change, e);
+        r = settle_lists(editing, others, &disabling, e);
+    if (r == 0 && others != before->others)
+        r = store_set_others(editing->change.store, others, e);
+    return r == 0 ? change_commit(&editing->change, e) : r;
+}
+
+static void say_cleared(const struct cmd_context *ctx, const struct editing *editing)
+{
+    const struct outcome *outcome = &editing->outcome;
+    char name[CMD_ACCOUNT_MAX];
+
+    if (*editing->account.name && !outcome->deleted)
+        out_done(&ctx->out, "account %s has no list of its own\n",
+                 text_escape(editing->account.name, name, sizeof(name)));
+    else if (!*editing->account.name && outcome->mode_before == SG_MODE_OFF && !outcome->deleted)
+        out_done(&ctx->out, "the gate is off already\n");
+    else
+        out_done(&ctx->out, "%s%u %s deleted\n", ctx->dry_run ? "would be: " : "", outcome->deleted,
+                 outcome->deleted == 1 ? "entry" : "entries");
 }
 
 int cmd_disable(const struct cmd_context *ctx, struct err *e)
 {
-    _cleanup_change_ struct change change = {.lock = -1};
-    _cleanup_outcome_ struct outcome outcome = {.entries = json_array()};
+    _cleanup_editing_ struct editing editing = {
+        .ctx = ctx, .change = {.lock = -1}, .outcome = {.entries = json_array()}};
+    struct store_lists left = {0};
     int r;
 
-    if (!outcome.entries)
-        return fail_memory(e);
-    r = cmd_begin(ctx, &change, e);
+    if (!editing.outcome.entries)
+        return cmd_fail_memory(e);
+    if (ctx->options[OPT_ALL] && ctx->options[OPT_ACCOUNT]) {
+        err_set(e, 0, EXIT_USAGE, "--all and --account exclude each other");
+        err_hint(e, "smtpgate help disable");
+        return -EINVAL;
+    }
+    r = cmd_check_account(ctx, e);
+    if (r == 0)
+        r = begin(&editing, e);
+    if (r == 0)
+        r = clear_list(&editing, e);
     if (r < 0)
         return r;
-    outcome.mode_before = outcome.mode_after = change.before.mode;
-    r = clear_list(ctx, &change, &outcome, e);
-    if (r < 0)
-        return r;
-    if (outcome.mode_before == SG_MODE_OFF)
-        out_done(&ctx->out, "the gate is off already\n");
-    else
-        out_done(&ctx->out, "%s%u %s deleted\n", ctx->dry_run ? "would be: " : "", outcome.deleted,
-                 outcome.deleted == 1 ? "entry" : "entries");
-    say_mode(ctx, &change, &outcome);
-    outcome_json(ctx, &outcome);
+    say_cleared(ctx, &editing);
+    outcome_say_mode(ctx, &editing.change, &editing.outcome);
+    if (!*editing.account.name && editing.change.before.others == STORE_OTHERS_NOWHERE &&
+        editing.outcome.mode_before != editing.outcome.mode_after)
+        out_note(&ctx->out, "others %s back at anywhere: smtpgate help set\n",
+                 ctx->dry_run ? "would be" : "is");
+    if (!*editing.account.name && store_read_lists(editing.change.store, &left, NULL) == 0 &&
+        left.accounts)
+        out_note(&ctx->out, "accounts with a list of their own keep it; to clear those too:"
+                            " smtpgate disable --all\n");
+    outcome_say_json(ctx, &editing.outcome);
     return 0;
 }

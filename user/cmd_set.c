@@ -3,10 +3,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "admit.h"
 #include "cmd.h"
 #include "iface.h"
 
 #define LIMIT_MAX 8000000 /* below what the kernel's tables take */
+
+static const char *const others_names[] = {
+    [STORE_OTHERS_ANYWHERE] = "anywhere",
+    [STORE_OTHERS_NOWHERE] = "nowhere",
+};
 
 static json_t *settings_json(const struct cmd_context *ctx, const struct store_settings *settings,
                              bool changed)
@@ -18,21 +24,24 @@ static json_t *settings_json(const struct cmd_context *ctx, const struct store_s
         if (settings->ports[i].guarded)
             json_array_append_new(ports, json_integer(settings->ports[i].port));
     return json_pack(
-        "{s:b, s:b, s:o, s:o}", "changed", changed, "dry_run", ctx->dry_run, "ports", ports,
-        "limit", settings->limit == STORE_LIMIT_NONE ? json_null() : json_integer(settings->limit));
+        "{s:b, s:b, s:o, s:o, s:s, s:o}", "changed", changed, "dry_run", ctx->dry_run, "ports",
+        ports, "limit",
+        settings->limit == STORE_LIMIT_NONE ? json_null() : json_integer(settings->limit), "others",
+        others_names[settings->others], "realm", out_json_text(settings->realm));
 }
 
 static void settings_text(const struct cmd_context *ctx, const struct store_settings *settings)
 {
+    const char *would = ctx->dry_run && ctx->n_args ? "would be: " : "";
     char ports[CMD_PORTS_MAX];
 
-    const char *would = ctx->dry_run && ctx->n_args ? "would be: " : "";
-
-    out_text(&ctx->out, "%sports  %s\n", would, cmd_ports(settings, ports));
+    out_text(&ctx->out, "%sports   %s\n", would, cmd_ports(settings, ports));
     if (settings->limit == STORE_LIMIT_NONE)
-        out_text(&ctx->out, "%slimit  none\n", would);
+        out_text(&ctx->out, "%slimit   none\n", would);
     else
-        out_text(&ctx->out, "%slimit  %u\n", would, settings->limit);
+        out_text(&ctx->out, "%slimit   %u\n", would, settings->limit);
+    out_text(&ctx->out, "%sothers  %s\n", would, others_names[settings->others]);
+    out_text(&ctx->out, "%srealm   %s\n", would, *settings->realm ? settings->realm : "none");
 }
 
 static int show(const struct cmd_context *ctx, struct err *e)
@@ -136,19 +145,128 @@ static bool are_guarded(const struct store_settings *settings, const uint16_t *p
     return guarded == n;
 }
 
-/* Stores what @ports (NULL: not given) or @limit says; shows the result. */
-static int apply(const struct cmd_context *ctx, const uint16_t *ports, unsigned int n_ports,
-                 const uint32_t *limit, struct err *e)
+/* What is to be set; NULL: stays. */
+struct wish {
+    const uint16_t *ports;
+    unsigned int n_ports;
+    const uint32_t *limit;
+    const enum store_others *others;
+    const char *realm; /* "" none */
+};
+
+/* Two lists that become one let their account in from where either says. */
+static int confirm_twins(const struct cmd_context *ctx, struct change *change, const char *realm,
+                         struct err *e)
+{
+    char name[ACCOUNT_MAX + 1], shown[CMD_ACCOUNT_MAX], question[512];
+    int r = *realm ? store_find_twins(change->store, realm, name, e) : -ENOENT;
+
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    text_escape(name, shown, sizeof(shown));
+    snprintf(question, sizeof(question),
+             "%s and %s@%.100s have a list each: as one account it may send from where either list"
+             " says.",
+             shown, shown, realm);
+    return cmd_confirm(ctx, question, e);
+}
+
+/* A login that was held to the list of its other spelling may have no list without the realm. */
+static int confirm_realm(const struct cmd_context *ctx, struct change *change, const char *realm,
+                         struct err *e)
+{
+    const char *before = change->before.realm;
+    struct store_lists lists = {0};
+    char question[512];
+    int r = store_read_lists(change->store, &lists, e);
+
+    if (r == 0 && *before && lists.accounts) {
+        snprintf(
+            question, sizeof(question),
+            "NAME and NAME@%.100s will be two accounts: who logs in by the spelling that has no"
+            " list is not held to the other's list any more.",
+            before);
+        r = cmd_confirm(ctx, question, e);
+    }
+    return r == 0 ? confirm_twins(ctx, change, realm, e) : r;
+}
+
+/* The gate closes or opens with what is set for the others; opening it is asked before. */
+static int settle_mode(const struct cmd_context *ctx, struct change *change,
+                       enum store_others others, struct err *e)
+{
+    bool closed = change->before.mode != SG_MODE_OFF, close;
+    struct store_lists lists = {0};
+    int r = store_read_lists(change->store, &lists, e);
+
+    if (r < 0)
+        return r;
+    close = admit_may_close(&lists, others);
+    if (closed && !close)
+        r = cmd_confirm(ctx,
+                        "This turns the gate off: accounts without a list of their own may then"
+                        " send from anywhere.",
+                        e);
+    if (r < 0 || close == closed)
+        return r;
+    return store_set_mode(change->store, close ? SG_MODE_ENFORCE : SG_MODE_OFF, e);
+}
+
+/* Only what differs is written. */
+static int write_wish(const struct cmd_context *ctx, struct change *change, const struct wish *wish,
+                      struct err *e)
+{
+    const struct store_settings *before = &change->before;
+    int r = 0;
+
+    if (wish->ports && !are_guarded(before, wish->ports, wish->n_ports))
+        r = store_set_ports(change->store, wish->ports, wish->n_ports, e);
+    if (r == 0 && wish->limit && *wish->limit != before->limit)
+        r = store_set_limit(change->store, *wish->limit, e);
+    if (r == 0 && wish->others && *wish->others != before->others) {
+        r = settle_mode(ctx, change, *wish->others, e);
+        if (r == 0)
+            r = store_set_others(change->store, *wish->others, e);
+    }
+    if (r == 0 && wish->realm && strcmp(wish->realm, before->realm) != 0) {
+        r = confirm_realm(ctx, change, wish->realm, e);
+        if (r == 0)
+            r = store_set_realm(change->store, wish->realm, e);
+    }
+    return r;
+}
+
+static void say_mode(const struct cmd_context *ctx, const struct store_settings *before,
+                     const struct store_settings *after)
+{
+    const char *is = ctx->dry_run ? "would be" : "is now";
+    char ports[CMD_PORTS_MAX];
+
+    cmd_ports(after, ports);
+    if (before->mode == SG_MODE_OFF && after->mode != SG_MODE_OFF)
+        out_warn(&ctx->out,
+                 "the gate %s on, and every source that is in no list is dropped on ports %s;"
+                 " accounts without a list of their own may send from nowhere\n",
+                 is, ports);
+    if (before->mode != SG_MODE_OFF && after->mode == SG_MODE_OFF)
+        out_warn(&ctx->out, "the gate %s off, and every source reaches ports %s\n", is, ports);
+}
+
+static bool differ(const struct store_settings *a, const struct store_settings *b)
+{
+    return a->limit != b->limit || a->others != b->others || strcmp(a->realm, b->realm) != 0 ||
+           a->n_ports != b->n_ports || memcmp(a->ports, b->ports, sizeof(a->ports)) != 0;
+}
+
+static int apply(const struct cmd_context *ctx, const struct wish *wish, struct err *e)
 {
     _cleanup_change_ struct change change = {.lock = -1};
     struct store_settings after;
     struct store_counts counts;
     int r = cmd_begin(ctx, &change, e);
 
-    if (r == 0 && ports && !are_guarded(&change.before, ports, n_ports))
-        r = store_set_ports(change.store, ports, n_ports, e);
-    if (r == 0 && limit && *limit != change.before.limit)
-        r = store_set_limit(change.store, *limit, e);
+    if (r == 0)
+        r = write_wish(ctx, &change, wish, e);
     if (r == 0)
         r = store_read_settings(change.store, &after, e);
     if (r == 0)
@@ -159,26 +277,23 @@ static int apply(const struct cmd_context *ctx, const uint16_t *ports, unsigned 
         return r;
     if (!ctx->out.quiet)
         settings_text(ctx, &after);
-    if (ports)
-        warn_ephemeral(ctx, ports, n_ports);
-    if (limit && after.limit != STORE_LIMIT_NONE && counts.entries > after.limit)
+    if (wish->ports)
+        warn_ephemeral(ctx, wish->ports, wish->n_ports);
+    if (wish->limit && after.limit != STORE_LIMIT_NONE && counts.host_entries > after.limit)
         out_note(&ctx->out, "the list has %llu entries; they stay, but no more can be added\n",
-                 (unsigned long long)counts.entries);
-    out_json(&ctx->out,
-             settings_json(ctx, &after,
-                           after.limit != change.before.limit ||
-                               after.n_ports != change.before.n_ports ||
-                               memcmp(after.ports, change.before.ports, sizeof(after.ports)) != 0));
+                 (unsigned long long)counts.host_entries);
+    say_mode(ctx, &change.before, &after);
+    out_json(&ctx->out, settings_json(ctx, &after, differ(&change.before, &after)));
     return 0;
 }
 
 static int set_ports(const struct cmd_context *ctx, struct err *e)
 {
     uint16_t ports[SG_PORTS_MAX];
-    unsigned int n;
-    int r = parse_ports(ctx->args[1], ports, &n, e);
+    struct wish wish = {.ports = ports};
+    int r = parse_ports(ctx->args[1], ports, &wish.n_ports, e);
 
-    return r < 0 ? r : apply(ctx, ports, n, NULL, e);
+    return r < 0 ? r : apply(ctx, &wish, e);
 }
 
 static int set_limit(const struct cmd_context *ctx, struct err *e)
@@ -196,19 +311,59 @@ static int set_limit(const struct cmd_context *ctx, struct err *e)
         }
         limit = (uint32_t)number;
     }
-    return apply(ctx, NULL, 0, &limit, e);
+    return apply(ctx, &(struct wish){.limit = &limit}, e);
 }
+
+static int set_others(const struct cmd_context *ctx, struct err *e)
+{
+    enum store_others others;
+    char shown[80];
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(others_names); i++) {
+        if (strcmp(ctx->args[1], others_names[i]) != 0)
+            continue;
+        others = (enum store_others)i;
+        return apply(ctx, &(struct wish){.others = &others}, e);
+    }
+    err_set(e, 0, EXIT_USAGE, "\"%s\" is neither anywhere nor nowhere",
+            text_escape(ctx->args[1], shown, sizeof(shown)));
+    err_hint(e, "smtpgate set others nowhere");
+    return -EINVAL;
+}
+
+static int set_realm(const struct cmd_context *ctx, struct err *e)
+{
+    const char *realm = strcmp(ctx->args[1], "none") != 0 ? ctx->args[1] : "";
+    int r = *realm || !*ctx->args[1] ? account_check_realm(realm, e) : 0;
+
+    return r < 0 ? r : apply(ctx, &(struct wish){.realm = realm}, e);
+}
+
+static const struct setting {
+    const char *name;
+    int (*set)(const struct cmd_context *ctx, struct err *e);
+} settings_table[] = {
+    {"ports", set_ports},
+    {"limit", set_limit},
+    {"others", set_others},
+    {"realm", set_realm},
+};
 
 int cmd_set(const struct cmd_context *ctx, struct err *e)
 {
     char shown[64];
+    size_t i;
 
     if (ctx->n_args == 0)
         return show(ctx, e);
-    if (strcmp(ctx->args[0], "ports") != 0 && strcmp(ctx->args[0], "limit") != 0) {
+    for (i = 0; i < ARRAY_SIZE(settings_table); i++)
+        if (!strcmp(ctx->args[0], settings_table[i].name))
+            break;
+    if (i == ARRAY_SIZE(settings_table)) {
         err_set(e, 0, EXIT_USAGE, "there is no setting \"%s\"",
                 text_escape(ctx->args[0], shown, sizeof(shown)));
-        err_hint(e, "smtpgate set shows them: ports, limit");
+        err_hint(e, "smtpgate set shows them: ports, limit, others, realm");
         return -EINVAL;
     }
     if (ctx->n_args == 1) {
@@ -216,5 +371,5 @@ int cmd_set(const struct cmd_context *ctx, struct err *e)
         err_hint(e, "smtpgate help set");
         return -EINVAL;
     }
-    return !strcmp(ctx->args[0], "ports") ? set_ports(ctx, e) : set_limit(ctx, e);
+    return settings_table[i].set(ctx, e);
 }

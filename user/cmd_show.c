@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
+#include "admit.h"
 #include "cmd.h"
 
 /* ---- list ---- */
@@ -15,6 +17,7 @@ struct listing {
     const char *filter; /* NULL none */
     bool by_address;    /* the filter is an address */
     struct addr address;
+    int account_width; /* of the column; 0: only the host list is shown, without one */
     uint64_t shown;
     struct err *e;
 };
@@ -53,16 +56,12 @@ static bool is_chosen(const struct listing *listing, const struct store_entry *e
     return strcasestr(entry->remark, listing->filter) || strcasestr(who, listing->filter);
 }
 
-static json_t *nullable(const char *text)
-{
-    return *text ? json_string(text) : json_null();
-}
-
 static int list_entry(const struct store_entry *entry, void *arg)
 {
     struct listing *listing = arg;
     const struct out *out = &listing->ctx->out;
     char who[WHO_TEXT_MAX], created[OUT_TIME_MAX], seen[OUT_TIME_MAX], expires[OUT_TIME_MAX];
+    int width = listing->account_width;
     struct gate_use use;
     int r;
 
@@ -73,22 +72,137 @@ static int list_entry(const struct store_entry *entry, void *arg)
     if (r < 0)
         return r;
     if (listing->shown++ == 0)
-        out_text(out, "%-5s %-30s %-16s %-16s %-16s %11s  %s\n", "ID", "WHO", "ADDED", "EXPIRES",
-                 "LAST SEEN", "CONNECTIONS", "REMARK");
+        out_text(out, "%-5s %-30s %-*s%-16s %-16s %-16s %11s  %s\n", "ID", "WHO", width,
+                 width ? "ACCOUNT" : "", "ADDED", "EXPIRES", "LAST SEEN", "CONNECTIONS", "REMARK");
     out_local_time(entry->created, created);
     out_local_time(entry->expires, expires);
     out_local_time((int64_t)use.last_seen, seen);
-    out_text(out, "#%-4lld %-30s %-16s %-16s %-16s %11llu%s%s\n", (long long)entry->id, who,
+    out_text(out, "#%-4lld %-30s %-*s%-16s %-16s %-16s %11llu%s%s\n", (long long)entry->id, who,
+             width,
+             !width            ? ""
+             : *entry->account ? entry->account
+                               : "-",
              created, *expires ? expires : "never", *seen ? seen : "-",
              (unsigned long long)use.connections, *entry->remark ? "  " : "", entry->remark);
-    out_stream_item(&listing->stream,
-                    json_pack("{s:I, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:I}", "id",
-                              (json_int_t)entry->id, "who", who, "kind",
-                              who_kind_name(entry->who.kind), "account", nullable(entry->account),
-                              "remark", entry->remark, "created", out_json_time(entry->created),
-                              "expires", out_json_time(entry->expires), "last_seen",
-                              out_json_time((int64_t)use.last_seen), "connections",
-                              (json_int_t)use.connections));
+    out_stream_item(
+        &listing->stream,
+        json_pack("{s:I, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:I}", "id", (json_int_t)entry->id,
+                  "who", who, "kind", who_kind_name(entry->who.kind), "account",
+                  out_json_text(entry->account), "remark", entry->remark, "created",
+                  out_json_time(entry->created), "expires", out_json_time(entry->expires),
+                  "last_seen", out_json_time((int64_t)use.last_seen), "connections",
+                  (json_int_t)use.connections));
+    return 0;
+}
+
+/* Room for "ACCOUNT" and the names that are usual; longer ones push what stands behind. */
+#define ACCOUNT_WIDTH 21
+
+static int list_entries(const struct cmd_context *ctx, struct store *store, struct gate *gate,
+                        struct err *e)
+{
+    struct listing listing = {.ctx = ctx, .gate = gate, .e = e};
+    struct store_settings settings;
+    struct store_lists lists = {0};
+    struct account account;
+    char shown[128];
+    int r = store_read_settings(store, &settings, e);
+
+    if (r == 0)
+        r = store_read_lists(store, &lists, e);
+    if (r < 0)
+        return r;
+    cmd_account(ctx, &settings, &account);
+    listing.account_width = lists.accounts ? ACCOUNT_WIDTH : 0;
+    listing.filter = ctx->n_args ? ctx->args[0] : NULL;
+    listing.by_address = listing.filter && addr_parse(listing.filter, &listing.address, NULL) == 0;
+    out_stream_begin(&listing.stream, &ctx->out, NULL, "entries");
+    r = store_each_entry(store, *account.name ? &account : NULL, STORE_BY_ID, list_entry, &listing,
+                         e);
+    out_stream_end(&listing.stream, r < 0 ? e : NULL);
+    if (r < 0)
+        return ctx->out.json ? (int)e->code : r; /* with -j it is said already */
+    if (!listing.shown && listing.filter)
+        out_text(&ctx->out, "no entry matches \"%s\"\n",
+                 text_escape(listing.filter, shown, sizeof(shown)));
+    else if (!listing.shown && *account.name)
+        out_text(&ctx->out, "account %s has no list of its own\n",
+                 text_escape(account.name, shown, sizeof(shown)));
+    else if (!listing.shown)
+        out_text(&ctx->out, "no entries\n");
+    return (listing.filter || *account.name) && !listing.shown ? EXIT_NO : 0;
+}
+
+/* ---- list --accounts ---- */
+
+/* A list under way, and what was shown before. */
+struct account_row {
+    struct listing listing;
+    char account[ACCOUNT_MAX + 1];
+    uint64_t entries;
+    uint64_t last_use;
+};
+
+static void show_row(struct account_row *row)
+{
+    const struct out *out = &row->listing.ctx->out;
+    char seen[OUT_TIME_MAX], name[CMD_ACCOUNT_MAX];
+
+    if (!row->entries)
+        return;
+    text_escape(row->account, name, sizeof(name));
+    if (row->listing.shown++ == 0)
+        out_text(out, "%-30s %8s  %s\n", "ACCOUNT", "ENTRIES", "LAST USE");
+    out_local_time((int64_t)row->last_use, seen);
+    out_text(out, "%-30s %8llu  %s\n", *name ? name : "(host list)",
+             (unsigned long long)row->entries, *seen ? seen : "-");
+    out_stream_item(&row->listing.stream,
+                    json_pack("{s:o, s:I, s:o}", "account", out_json_text(row->account), "entries",
+                              (json_int_t)row->entries, "last_use",
+                              out_json_time((int64_t)row->last_use)));
+}
+
+static int add_to_row(const struct store_entry *entry, void *arg)
+{
+    struct account_row *row = arg;
+    struct gate_use use;
+    int r = read_use(&row->listing, &entry->who, &use);
+
+    if (r < 0)
+        return r;
+    if (!row->entries || strcasecmp(row->account, entry->account) != 0) {
+        show_row(row);
+        snprintf(row->account, sizeof(row->account), "%s", entry->account);
+        row->entries = row->last_use = 0;
+    }
+    row->entries++;
+    if (use.last_seen > row->last_use)
+        row->last_use = use.last_seen;
+    return 0;
+}
+
+static int list_accounts(const struct cmd_context *ctx, struct store *store, struct gate *gate,
+                         struct err *e)
+{
+    struct account_row row = {.listing = {.ctx = ctx, .gate = gate, .e = e}};
+    int r;
+
+    if (ctx->n_args || ctx->options[OPT_ACCOUNT]) {
+        err_set(e, 0, EXIT_USAGE,
+                "--accounts shows all lists: it goes with no filter and no"
+                " --account");
+        err_hint(e, "smtpgate list --accounts");
+        return -EINVAL;
+    }
+    out_stream_begin(&row.listing.stream, &ctx->out, NULL, "accounts");
+    r = store_each_entry(store, NULL, STORE_BY_ACCOUNT, add_to_row, &row, e);
+    if (r == 0)
+        show_row(&row);
+    out_stream_end(&row.listing.stream, r < 0 ? e : NULL);
+    if (r < 0)
+        return ctx->out.json ? (int)e->code : r;
+    if (!row.listing.shown)
+        out_text(&ctx->out, "no entries\n");
     return 0;
 }
 
@@ -96,23 +210,16 @@ int cmd_list(const struct cmd_context *ctx, struct err *e)
 {
     _cleanup_(store_close) struct store *store = NULL;
     _cleanup_(gate_close) struct gate *gate = NULL;
-    struct listing listing = {.ctx = ctx, .filter = ctx->n_args ? ctx->args[0] : NULL, .e = e};
-    char shown[128];
-    int r = cmd_open_both(ctx, &store, &gate, e);
+    struct gate *whole;
+    int r = cmd_check_account(ctx, e);
 
+    if (r == 0)
+        r = cmd_open_both(ctx, &store, &gate, e);
     if (r < 0)
         return r;
-    listing.gate = gate_is_whole(gate) ? gate : NULL;
-    listing.by_address = listing.filter && addr_parse(listing.filter, &listing.address, NULL) == 0;
-    out_stream_begin(&listing.stream, &ctx->out, NULL, "entries");
-    r = store_each_entry(store, list_entry, &listing, e);
-    out_stream_end(&listing.stream, r < 0 ? e : NULL);
-    if (r < 0)
-        return ctx->out.json ? (int)e->code : r; /* with -j it is said already */
-    if (!listing.shown)
-        out_text(&ctx->out, listing.filter ? "no entry matches \"%s\"\n" : "no entries\n",
-                 listing.filter ? text_escape(listing.filter, shown, sizeof(shown)) : "");
-    return listing.filter && !listing.shown ? EXIT_NO : 0;
+    whole = gate_is_whole(gate) ? gate : NULL;
+    return ctx->options[OPT_ACCOUNTS] ? list_accounts(ctx, store, whole, e)
+                                      : list_entries(ctx, store, whole, e);
 }
 
 /* ---- check ---- */
@@ -147,49 +254,131 @@ static int ask_kernel(struct checking *checking, const struct addr *address, boo
     return 0;
 }
 
-static const char *check_why(const struct checking *checking, const struct store_entry *entry,
-                             char buf[CMD_ENTRY_MAX + 8])
+/* What one address comes to. */
+struct checked {
+    struct admission admission; /* by the store; of the account, or of any list */
+    bool gate;     /* let in by the kernel half, as the kernel or else the store says */
+    bool disagree; /* kernel and store */
+    bool allowed;  /* in the end */
+};
+
+/* By any list: what the kernel half goes by. */
+static int find_any(struct checking *checking, const struct addr *address,
+                    struct admission *ret_admission, struct err *e)
 {
+    struct admission found = {.by = ADMIT_BY_NONE};
+    int r =
+        store_find_covering(checking->store, NULL, address, address, time(NULL), &found.entry, e);
+
+    if (r < 0 && r != -ENOENT)
+        return r;
+    found.covered = r == 0;
+    found.allowed = found.covered || checking->settings.mode == SG_MODE_OFF;
+    *ret_admission = found;
+    return 0;
+}
+
+static int judge(struct checking *checking, const struct addr *address, struct checked *ret_checked,
+                 struct err *e)
+{
+    const char *login = checking->ctx->options[OPT_ACCOUNT];
+    struct checked checked = {0};
+    int r = find_any(checking, address, &checked.admission, e);
+
+    if (r < 0)
+        return r;
+    checked.gate = checked.admission.allowed;
+    if (checking->gate) {
+        r = ask_kernel(checking, address, &checked.gate, e);
+        if (r < 0)
+            return r;
+    }
+    checked.disagree = checked.gate != checked.admission.allowed;
+    if (login)
+        r = admit_account(checking->store, login, address, time(NULL), &checked.admission, e);
+    if (r < 0)
+        return r;
+    checked.allowed = checked.gate && (!login || checked.admission.allowed);
+    *ret_checked = checked;
+    return 0;
+}
+
+static const char *check_why(const struct checking *checking, const struct checked *checked,
+                             char buf[CMD_ENTRY_MAX + 64])
+{
+    const struct admission *admission = &checked->admission;
+    const char *login = checking->ctx->options[OPT_ACCOUNT];
     char text[CMD_ENTRY_MAX];
 
-    if (entry)
-        snprintf(buf, CMD_ENTRY_MAX + 8, "by %s", cmd_entry(entry, text));
-    else if (checking->settings.mode == SG_MODE_OFF)
-        snprintf(buf, CMD_ENTRY_MAX + 8, "the gate is off");
+    if (admission->covered)
+        snprintf(buf, CMD_ENTRY_MAX + 64, "by %s", cmd_entry(&admission->entry, text));
+    else if (!login)
+        snprintf(buf, CMD_ENTRY_MAX + 64, "%s",
+                 checking->settings.mode == SG_MODE_OFF ? "the gate is off" : "no entry covers it");
+    else if (admission->by == ADMIT_BY_OWN || admission->by == ADMIT_BY_HOST)
+        snprintf(buf, CMD_ENTRY_MAX + 64, "no entry of %s covers it",
+                 admission->by == ADMIT_BY_OWN ? "the account's own list"
+                                               : "the host list, which the account follows,");
+    else if (admission->by == ADMIT_BY_OTHERS)
+        snprintf(buf, CMD_ENTRY_MAX + 64,
+                 "the account has no list, and others may send from %s (smtpgate help set)",
+                 admission->allowed ? "anywhere" : "nowhere");
     else
-        snprintf(buf, CMD_ENTRY_MAX + 8, "no entry covers it");
+        snprintf(buf, CMD_ENTRY_MAX + 64, "the gate is off");
     return buf;
+}
+
+static const char *list_name(enum admit_by by)
+{
+    return by == ADMIT_BY_OWN      ? "account"
+           : by == ADMIT_BY_HOST   ? "host"
+           : by == ADMIT_BY_OTHERS ? "others"
+                                   : "none";
+}
+
+static json_t *checked_json(const struct checking *checking, const struct checked *checked,
+                            const char *address)
+{
+    const char *login = checking->ctx->options[OPT_ACCOUNT];
+    const struct store_entry *entry = &checked->admission.entry;
+    char who[WHO_TEXT_MAX];
+    json_t *row =
+        json_pack("{s:s, s:b, s:o, s:b}", "address", address, "allowed", checked->allowed, "entry",
+                  checked->admission.covered
+                      ? json_pack("{s:I, s:s, s:o, s:s}", "id", (json_int_t)entry->id, "who",
+                                  who_print(&entry->who, who), "account",
+                                  out_json_text(entry->account), "remark", entry->remark)
+                      : json_null(),
+                  "disagree", checked->disagree);
+
+    if (login) {
+        json_object_set_new(row, "account", json_string(login));
+        json_object_set_new(row, "list", json_string(list_name(checked->admission.by)));
+        json_object_set_new(row, "gate", json_boolean(checked->gate));
+        json_object_set_new(row, "policy", json_boolean(checked->admission.allowed));
+    }
+    return row;
 }
 
 static int check_address(struct checking *checking, const struct addr *address, struct err *e)
 {
     const struct out *out = &checking->ctx->out;
-    char text[ADDR_TEXT_MAX], why[CMD_ENTRY_MAX + 8], who[WHO_TEXT_MAX];
-    struct store_entry entry;
-    bool stored, allowed;
-    int r, found = store_find_covering(checking->store, address, address, &entry, e);
+    char text[ADDR_TEXT_MAX], why[CMD_ENTRY_MAX + 64];
+    struct checked checked;
+    int r = judge(checking, address, &checked, e);
 
-    if (found < 0 && found != -ENOENT)
-        return found;
-    allowed = stored = found == 0 || checking->settings.mode == SG_MODE_OFF;
-    if (checking->gate) {
-        r = ask_kernel(checking, address, &allowed, e);
-        if (r < 0)
-            return r;
-    }
-    checking->any_no |= !allowed;
-    checking->disagree |= allowed != stored;
+    if (r < 0)
+        return r;
+    checking->any_no |= !checked.allowed;
+    checking->disagree |= checked.disagree;
     addr_print(address, text);
-    check_why(checking, found == 0 ? &entry : NULL, why);
-    out_done(out, "%-15s  %s  %s%s\n", text, allowed ? "let in " : "dropped", why,
-             allowed != stored ? " -- but the kernel says otherwise" : "");
-    json_array_append_new(
-        checking->results,
-        json_pack("{s:s, s:b, s:o, s:b}", "address", text, "allowed", allowed, "entry",
-                  found == 0 ? json_pack("{s:I, s:s, s:s}", "id", (json_int_t)entry.id, "who",
-                                         who_print(&entry.who, who), "remark", entry.remark)
-                             : json_null(),
-                  "disagree", allowed != stored));
+    out_done(out, "%-15s  %s  %s%s\n", text,
+             checked.allowed ? "let in "
+             : checked.gate  ? "refused"
+                             : "dropped",
+             check_why(checking, &checked, why),
+             checked.disagree ? " -- but the kernel says otherwise" : "");
+    json_array_append_new(checking->results, checked_json(checking, &checked, text));
     return 0;
 }
 
@@ -197,11 +386,12 @@ static int check_all(struct checking *checking, const struct addr *addresses, st
 {
     const struct cmd_context *ctx = checking->ctx;
     size_t i;
-    int r = store_read_settings(checking->store, &checking->settings, e);
+    int r = store_begin_read(checking->store, e);
 
     if (r == 0)
+        r = store_read_settings(checking->store, &checking->settings, e);
+    if (r == 0)
         r = store_any_wanted(checking->store, &checking->attached, e);
-
     for (i = 0; r == 0 && i < ctx->n_args; i++)
         r = check_address(checking, &addresses[i], e);
     if (r < 0)
@@ -232,6 +422,8 @@ int cmd_check(const struct cmd_context *ctx, struct err *e)
         return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
     for (i = 0; r == 0 && i < ctx->n_args; i++)
         r = addr_parse(ctx->args[i], &addresses[i], e);
+    if (r == 0)
+        r = cmd_check_account(ctx, e);
     if (r == 0)
         r = cmd_open_both(ctx, &store, &gate, e);
     if (r < 0)

@@ -177,10 +177,12 @@ static int view_open(struct view *view, const struct cmd_context *ctx, struct er
 
 /* ---- status ---- */
 
-static const char *mode_words(enum sg_mode mode)
+static const char *mode_words(enum sg_mode mode, const struct store_counts *counts)
 {
     switch (mode) {
     case SG_MODE_OFF:
+        if (counts->accounts)
+            return "only accounts have lists, and the others may come from anywhere";
         return "the list is empty: every source is let in";
     case SG_MODE_OBSERVE:
         return "unlisted sources are counted, nothing is dropped";
@@ -292,10 +294,27 @@ static bool sync_would_mend(const struct view *view)
     return !in_sync(view);
 }
 
+/* " (2 of them for 1 account; others: nowhere)", or nothing where no account has a list. */
+static const char *accounts_words(const struct view *view, char *buf, size_t size)
+{
+    const struct store_counts *counts = &view->counts;
+    const char *others = counts->host_entries                            ? ""
+                         : view->settings.others == STORE_OTHERS_NOWHERE ? "; others: nowhere"
+                                                                         : "; others: anywhere";
+
+    buf[0] = '\0';
+    if (counts->accounts)
+        snprintf(buf, size, " (%llu for %llu %s%s)",
+                 (unsigned long long)(counts->entries - counts->host_entries),
+                 (unsigned long long)counts->accounts,
+                 counts->accounts == 1 ? "account" : "accounts", others);
+    return buf;
+}
+
 static void status_text(const struct cmd_context *ctx, const struct view *view)
 {
     const struct out *out = &ctx->out;
-    char ports[CMD_PORTS_MAX], words[160], label[CMD_NAME_MAX];
+    char ports[CMD_PORTS_MAX], words[160], label[CMD_NAME_MAX], accounts[96];
     enum sg_mode mode = mode_in_force(view);
     unsigned long long entries = view->counts.entries, prefixes = view->counts.prefixes;
     size_t i;
@@ -303,10 +322,10 @@ static void status_text(const struct cmd_context *ctx, const struct view *view)
     out_text(out, "mode     %s: %s\n", cmd_mode_name(mode),
              mode == SG_MODE_ENFORCE && !any_live(view)
                  ? "but attached nowhere, so nothing is dropped"
-                 : mode_words(mode));
-    out_text(out, "list     %llu %s, %llu %s; %s\n", entries, entries == 1 ? "entry" : "entries",
-             prefixes, prefixes == 1 ? "prefix" : "prefixes",
-             step_words(view, words, sizeof(words)));
+                 : mode_words(mode, &view->counts));
+    out_text(out, "list     %llu %s%s, %llu %s; %s\n", entries, entries == 1 ? "entry" : "entries",
+             accounts_words(view, accounts, sizeof(accounts)), prefixes,
+             prefixes == 1 ? "prefix" : "prefixes", step_words(view, words, sizeof(words)));
     out_text(out, "ports    %s\n", cmd_ports(&view->settings, ports));
     if (!any_wanted(view))
         out_text(out, "iface    none: nothing is guarded (smtpgate attach IFACE)\n");
@@ -365,10 +384,14 @@ static void status_json(const struct cmd_context *ctx, const struct view *view)
     char words[160];
 
     out_json(&ctx->out,
-             json_pack("{s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}}", "mode",
-                       cmd_mode_name(mode_in_force(view)), "healthy", all_good(view), "in_sync",
-                       in_sync(view), "step", step_words(view, words, sizeof(words)), "entries",
-                       number(view->counts.entries), "prefixes", number(view->counts.prefixes),
+             json_pack("{s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:{s:o, s:o, s:o}}",
+                       "mode", cmd_mode_name(mode_in_force(view)), "healthy", all_good(view),
+                       "in_sync", in_sync(view), "step", step_words(view, words, sizeof(words)),
+                       "entries", number(view->counts.entries), "prefixes",
+                       number(view->counts.prefixes), "host_entries",
+                       number(view->counts.host_entries), "accounts", number(view->counts.accounts),
+                       "others",
+                       view->settings.others == STORE_OTHERS_NOWHERE ? "nowhere" : "anywhere",
                        "ports", ports_json(&view->settings), "interfaces", ifaces_json(view),
                        "counters", "passed", number(sum_verdict(&view->total, SG_VERDICT_PASS)),
                        "dropped", number(sum_verdict(&view->total, SG_VERDICT_DROP)), "would_drop",

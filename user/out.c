@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <syslog.h>
 #include <time.h>
 
 #include "text.h"
@@ -47,6 +48,17 @@ void out_warn(const struct out *out, const char *fmt, ...)
     fflush(stdout);
     fputs("smtpgate: warning: ", stderr);
     PRINT(stderr, fmt);
+}
+
+void out_log(const char *fmt, ...)
+{
+    char text[1024], shown[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    syslog(LOG_MAIL | LOG_WARNING, "smtpgate: %s", text_escape(text, shown, sizeof(shown)));
 }
 
 /* Errors quote what was typed and found: nothing of it reaches a terminal as it is. */
@@ -201,6 +213,11 @@ const char *out_local_time(int64_t seconds, char buf[OUT_TIME_MAX])
     if (seconds && localtime_r(&t, &tm))
         strftime(buf, OUT_TIME_MAX, "%Y-%m-%d %H:%M", &tm);
     return buf;
+}
+
+json_t *out_json_text(const char *text)
+{
+    return *text ? json_string(text) : json_null();
 }
 
 json_t *out_json_time(int64_t seconds)

@@ -30,6 +30,12 @@ void out_note(const struct out *out, const char *fmt, ...) __attribute__((format
 void out_warn(const struct out *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*
+ * Into the mail log, by syslog(3), for what has no terminal. Goes nowhere where no one listens on
+ * /dev/log.
+ */
+void out_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/*
  * With -j: prints @object with "schema" and "ok" in front. Takes @object over in any case; NULL is
  * out of memory.
  */
@@ -68,6 +74,9 @@ const char *out_time(int64_t seconds, char buf[OUT_TIME_MAX]);
 
 /* For a person: "2026-11-23 10:20", local time; "" for 0. Returns @buf. */
 const char *out_local_time(int64_t seconds, char buf[OUT_TIME_MAX]);
+
+/* A JSON string; null for "". */
+json_t *out_json_text(const char *text);
 
 /* As out_time(), a JSON string; null for 0. */
 json_t *out_json_time(int64_t seconds);

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -15,31 +16,102 @@
 
 #define STORE_FILE       "smtpgate.db"
 #define STORE_APP_ID     0x534d5447 /* "SMTG" in the file's header */
-#define STORE_VERSION    1
+#define STORE_VERSION    2
 #define STORE_BUSY_MS    5000
 #define STORE_LIMIT_INIT 10
+#define STORE_CACHE_KIB  16384
+
+#define STRING_OF(x) #x
+#define STRING(x)    STRING_OF(x)
 
 /*
  * entry.first/last are the addresses in network byte order, 4 or 16 bytes, so that BLOB order is
  * address order. prefix has a row for each entry that needs the prefix: the rows are the reference
- * count, and they lead from an address to its entry.
+ * count, and they lead from an address to its entry, within a list (primary key) and over all lists
+ * (prefix_union, which is what the kernel gets). Accounts compare as account.h says: NOCASE.
  */
+#define PREFIX_TABLE                                                                      \
+    "CREATE TABLE prefix (account TEXT NOT NULL COLLATE NOCASE, family INTEGER NOT NULL," \
+    " addr BLOB NOT NULL, len INTEGER NOT NULL, entry INTEGER NOT NULL,"                  \
+    " PRIMARY KEY (account, family, addr, len, entry)) STRICT, WITHOUT ROWID;"
+#define PREFIX_INDEX "CREATE INDEX prefix_union ON prefix (family, addr, len);"
+#define ENTRY_TABLE                                                                               \
+    "CREATE TABLE entry (id INTEGER PRIMARY KEY AUTOINCREMENT,"                                   \
+    " account TEXT NOT NULL COLLATE NOCASE, family INTEGER NOT NULL, first BLOB NOT NULL,"        \
+    " last BLOB NOT NULL, kind INTEGER NOT NULL, remark TEXT NOT NULL, created INTEGER NOT NULL," \
+    " expires INTEGER NOT NULL DEFAULT 0, UNIQUE (account, family, first, last, kind)) STRICT;"
+
 static const char schema[] =
     "CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL,"
     " revision INTEGER NOT NULL, serial INTEGER NOT NULL, mode INTEGER NOT NULL, list_limit "
-    "INTEGER NOT NULL) STRICT;"
+    "INTEGER NOT NULL, others INTEGER NOT NULL DEFAULT 0, realm TEXT NOT NULL DEFAULT '') STRICT;"
     "CREATE TABLE port (port INTEGER PRIMARY KEY, slot INTEGER NOT NULL UNIQUE,"
-    " guarded INTEGER NOT NULL) STRICT;"
-    "CREATE TABLE entry (id INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL,"
-    " family INTEGER NOT NULL, first BLOB NOT NULL, last BLOB NOT NULL, kind INTEGER NOT NULL,"
-    " remark TEXT NOT NULL, created INTEGER NOT NULL,"
-    " expires INTEGER NOT NULL DEFAULT 0, UNIQUE (account, family, first, last, kind)) STRICT;"
-    "CREATE TABLE prefix (family INTEGER NOT NULL, addr BLOB NOT NULL, len INTEGER NOT NULL,"
-    " entry INTEGER NOT NULL REFERENCES entry (id), PRIMARY KEY (family, addr, len, entry))"
-    " STRICT, WITHOUT ROWID;"
-    "CREATE INDEX prefix_entry ON prefix (entry);"
+    " guarded INTEGER NOT NULL) STRICT;" ENTRY_TABLE PREFIX_TABLE PREFIX_INDEX
     "CREATE TABLE interface (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL,"
     " mode INTEGER NOT NULL, wanted INTEGER NOT NULL) STRICT;";
+
+/*
+ * Version 1 had the host list only, and found prefixes by (family, addr, len, entry). The counter
+ * of entry numbers goes along: a number is never given twice.
+ */
+static const char migration_1_to_2[] =
+    "ALTER TABLE setting ADD COLUMN others INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE setting ADD COLUMN realm TEXT NOT NULL DEFAULT '';"
+    "DROP INDEX prefix_entry;"
+    "ALTER TABLE prefix RENAME TO prefix_1; ALTER TABLE entry RENAME TO entry_1;" ENTRY_TABLE
+        PREFIX_TABLE
+    "INSERT INTO entry (id, account, family, first, last, kind, remark, created, expires)"
+    " SELECT id, account, family, first, last, kind, remark, created, expires FROM entry_1;"
+    "INSERT INTO prefix (account, family, addr, len, entry)"
+    " SELECT account, p.family, addr, len, entry FROM prefix_1 p JOIN entry_1 e ON e.id = "
+    "p.entry;" PREFIX_INDEX "UPDATE sqlite_sequence SET seq = (SELECT max(seq) FROM sqlite_sequence"
+    " WHERE name IN ('entry', 'entry_1')) WHERE name = 'entry';"
+    "INSERT INTO sqlite_sequence (name, seq) SELECT 'entry', seq FROM sqlite_sequence"
+    " WHERE name = 'entry_1' AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'entry');"
+    "DROP TABLE prefix_1; DROP TABLE entry_1;"
+    "PRAGMA user_version = 2;";
+
+/* Statements that are worth keeping: run for each entry of a long change, or each decision. */
+#define KEPT_STATEMENTS(X)                                                                        \
+    X(VERSION, "PRAGMA user_version")                                                             \
+    X(SETTING, "SELECT id, revision, mode, list_limit, others, realm FROM setting")               \
+    X(PORTS, "SELECT port, slot, guarded FROM port ORDER BY port")                                \
+    X(HAS_ENTRIES, "SELECT EXISTS (SELECT 1 FROM entry WHERE account IN (?1, ?2))")               \
+    X(HAS_OTHER_ENTRIES, "SELECT EXISTS (SELECT 1 FROM entry WHERE account > '')")                \
+    X(FIND_EXACT, "SELECT id FROM entry WHERE account IN (?1, ?2) AND family = ?3 AND first = ?4" \
+                  " AND last = ?5 AND kind = ?6")                                                 \
+    X(FIND_SPELLING, "SELECT account FROM entry WHERE account IN (?1, ?2) LIMIT 1")               \
+    X(INSERT_ENTRY, "INSERT INTO entry (account, family, first, last, kind, remark, created)"     \
+                    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                       \
+    X(DELETE_ENTRY, "DELETE FROM entry WHERE id = ?1")                                            \
+    X(INSERT_PREFIX,                                                                              \
+      "INSERT INTO prefix (family, addr, len, account, entry) VALUES (?1, ?2, ?3, ?4, ?5)")       \
+    X(DELETE_PREFIX,                                                                              \
+      "DELETE FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3 AND account = ?4"          \
+      " AND entry = ?5")                                                                          \
+    X(HAS_PREFIX, "SELECT 1 FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3 LIMIT 1")    \
+    X(NEAREST, "SELECT addr, len FROM prefix WHERE family = ?1 AND (addr, len) <= (?2, ?3)"       \
+               " ORDER BY addr DESC, len DESC LIMIT 1")                                           \
+    X(NEAREST_IN_LIST, "SELECT addr, len FROM prefix WHERE account = ?4 AND family = ?1"          \
+                       " AND (addr, len) <= (?2, ?3) ORDER BY addr DESC, len DESC LIMIT 1")       \
+    X(COVERING,                                                                                   \
+      "SELECT " ENTRY_COLUMNS " FROM entry WHERE id IN"                                           \
+      " (SELECT entry FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3)" COVERING_TAIL)   \
+    X(COVERING_IN_LIST,                                                                           \
+      "SELECT " ENTRY_COLUMNS " FROM entry WHERE id IN"                                           \
+      " (SELECT entry FROM prefix WHERE account = ?4 AND family = ?1 AND addr = ?2"               \
+      " AND len = ?3)" COVERING_TAIL)
+
+#define ENTRY_COLUMNS "id, family, first, last, kind, remark, account, created, expires"
+#define COVERING_TAIL \
+    " AND last >= ?5 AND (expires = 0 OR expires > ?6) ORDER BY first DESC, last, id LIMIT 1"
+
+enum kept {
+#define X(name, sql) KEPT_##name,
+    KEPT_STATEMENTS(X)
+#undef X
+        KEPT_COUNT
+};
 
 struct store {
     sqlite3 *db;
@@ -48,6 +120,7 @@ struct store {
     int changes_before; /* sqlite3_total_changes() when it began */
     bool kernel_changed;
     struct delta delta;
+    sqlite3_stmt *kept[KEPT_COUNT];
 };
 
 static void cleanup_stmt(sqlite3_stmt **stmt)
@@ -56,6 +129,17 @@ static void cleanup_stmt(sqlite3_stmt **stmt)
 }
 
 #define _cleanup_stmt_ __attribute__((cleanup(cleanup_stmt)))
+
+/* A kept statement lets go of its locks and of what was bound to it. */
+static void cleanup_reset(sqlite3_stmt **stmt)
+{
+    if (!*stmt)
+        return;
+    sqlite3_reset(*stmt);
+    sqlite3_clear_bindings(*stmt);
+}
+
+#define _cleanup_reset_ __attribute__((cleanup(cleanup_reset)))
 
 static int fail(const struct store *store, int rc, struct err *e)
 {
@@ -131,6 +215,21 @@ static int prepare(struct store *store, const char *sql, sqlite3_stmt **ret_stmt
     return rc == SQLITE_OK ? 0 : fail(store, rc, e);
 }
 
+/* The statement belongs to the store: declare it _cleanup_reset_. */
+static int keep(struct store *store, enum kept which, sqlite3_stmt **ret_stmt, struct err *e)
+{
+    static const char *const sql[KEPT_COUNT] = {
+#define X(name, text) [KEPT_##name] = (text),
+        KEPT_STATEMENTS(X)
+#undef X
+    };
+    int r = store->kept[which] ? 0 : prepare(store, sql[which], &store->kept[which], e);
+
+    if (r == 0)
+        *ret_stmt = store->kept[which];
+    return r;
+}
+
 /* 1 a row, 0 no more, -errno. */
 static int step(const struct store *store, sqlite3_stmt *stmt, struct err *e)
 {
@@ -160,6 +259,18 @@ static int query_int(struct store *store, const char *sql, int64_t *ret_value, s
         return r;
     *ret_value = r ? sqlite3_column_int64(stmt, 0) : 0;
     return 0;
+}
+
+static void bind_text(sqlite3_stmt *stmt, int at, const char *text)
+{
+    sqlite3_bind_text(stmt, at, text, -1, SQLITE_STATIC);
+}
+
+/* Both spellings, as parameters 1 and 2. */
+static void bind_account(sqlite3_stmt *stmt, const struct account *account)
+{
+    bind_text(stmt, 1, account->name);
+    bind_text(stmt, 2, account->other);
 }
 
 static void bind_addr(sqlite3_stmt *stmt, int at, const struct addr *addr)
@@ -213,15 +324,63 @@ static int make_schema(struct store *store, struct err *e)
     if (r < 0)
         return r;
     snprintf(sql, sizeof(sql),
-             "INSERT INTO setting VALUES (1, %lld, 1, 0, %d, %d);"
+             "INSERT INTO setting VALUES (1, %lld, 1, 0, %d, %d, 0, '');"
              "PRAGMA application_id = %d; PRAGMA user_version = %d;",
              (long long)id, SG_MODE_OFF, STORE_LIMIT_INIT, STORE_APP_ID, STORE_VERSION);
     r = exec(store, sql, e);
     return r < 0 ? r : store_set_ports(store, ports, ARRAY_SIZE(ports), e);
 }
 
+static int fail_newer(const struct store *store, int64_t version, struct err *e)
+{
+    err_set(e, 0, EXIT_REFUSED,
+            "the store %s was written by a newer smtpgate (format %lld, this one reads %d);"
+            " nothing changed, the gate stays as it is",
+            store->path, (long long)version, STORE_VERSION);
+    err_hint(e, "install the newer smtpgate again");
+    return -ENOTSUP;
+}
+
+/* All in one transaction; @work makes the changes. */
+static int transact(struct store *store, int (*work)(struct store *store, struct err *e),
+                    struct err *e)
+{
+    int r = exec(store, "BEGIN IMMEDIATE", e);
+
+    if (r < 0)
+        return r;
+    r = work(store, e);
+    if (r == 0)
+        r = exec(store, "COMMIT", e);
+    if (r < 0)
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    return r;
+}
+
+/* Asks again, now that nobody else can write: another process may have been quicker. */
+static int migrate(struct store *store, struct err *e)
+{
+    int64_t version;
+    int r = query_int(store, "PRAGMA user_version", &version, e);
+
+    return r < 0 || version != 1 ? r : exec(store, migration_1_to_2, e);
+}
+
+/* A file of an older version is brought up to date by whoever may write to it. */
+static int update_schema(struct store *store, bool may_write, struct err *e)
+{
+    if (may_write && sqlite3_db_readonly(store->db, "main") == 0)
+        return transact(store, migrate, e);
+    err_set(e, 0, EXIT_REFUSED,
+            "the store %s was written by an older smtpgate and is not brought up to date yet;"
+            " nothing changed, the gate stays as it is",
+            store->path);
+    err_hint(e, "as root: smtpgate sync");
+    return -ENOTSUP;
+}
+
 /* Makes the tables in an empty file; a file that is not ours is refused. */
-static int check_schema(struct store *store, bool may_create, struct err *e)
+static int check_schema(struct store *store, enum store_access mode, struct err *e)
 {
     int64_t app_id, version, tables;
     int r;
@@ -234,14 +393,10 @@ static int check_schema(struct store *store, bool may_create, struct err *e)
         return r;
     if (app_id == STORE_APP_ID && version == STORE_VERSION)
         return 0;
-    if (app_id == STORE_APP_ID && version > STORE_VERSION) {
-        err_set(e, 0, EXIT_REFUSED,
-                "the store %s was written by a newer smtpgate (format %lld, this one reads %d);"
-                " nothing changed, the gate stays as it is",
-                store->path, (long long)version, STORE_VERSION);
-        err_hint(e, "install the newer smtpgate again");
-        return -ENOTSUP;
-    }
+    if (app_id == STORE_APP_ID && version > STORE_VERSION)
+        return fail_newer(store, version, e);
+    if (app_id == STORE_APP_ID && version == 1)
+        return update_schema(store, mode != STORE_DRY, e);
     r = query_int(store, "SELECT count(*) FROM sqlite_schema", &tables, e);
     if (r < 0)
         return r;
@@ -253,17 +408,7 @@ static int check_schema(struct store *store, bool may_create, struct err *e)
         err_hint(e, "put back a copy of %s from a backup, then: smtpgate sync", store->path);
         return -EUCLEAN;
     }
-    if (!may_create)
-        return -ENOENT;
-    r = exec(store, "BEGIN IMMEDIATE", e);
-    if (r < 0)
-        return r;
-    r = make_schema(store, e);
-    if (r == 0)
-        r = exec(store, "COMMIT", e);
-    if (r < 0)
-        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
-    return r;
+    return mode == STORE_READ ? -ENOENT : transact(store, make_schema, e);
 }
 
 /*
@@ -302,17 +447,17 @@ int store_open(const char *dir, enum store_access mode, struct store **ret_store
     if (snprintf(store->path, sizeof(store->path), "%s/%s", dir, STORE_FILE) >=
         (int)sizeof(store->path))
         return err_set(e, -ENAMETOOLONG, EXIT_USAGE, "the state directory's name is too long");
-    mask = umask(077);
+    mask = umask(027); /* readable by the directory's group, if that is given one */
     r = open_db(store, mode, e);
     if (r == 0) {
         sqlite3_busy_timeout(store->db, STORE_BUSY_MS);
         r = exec(store,
                  "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
-                 "PRAGMA foreign_keys = ON; PRAGMA synchronous = EXTRA",
+                 "PRAGMA synchronous = EXTRA; PRAGMA cache_size = -" STRING(STORE_CACHE_KIB),
                  e);
     }
     if (r == 0)
-        r = check_schema(store, mode != STORE_READ, e);
+        r = check_schema(store, mode, e);
     umask(mask);
     if (r < 0)
         return r;
@@ -325,8 +470,23 @@ void store_close(struct store *store)
     if (!store)
         return;
     delta_free(&store->delta);
+    for (size_t i = 0; i < KEPT_COUNT; i++)
+        sqlite3_finalize(store->kept[i]);
     sqlite3_close(store->db); /* rolls back what was not committed */
     free(store);
+}
+
+void store_set_patience(struct store *store, unsigned int ms)
+{
+    sqlite3_busy_timeout(store->db, (int)ms);
+}
+
+bool store_has_moved(struct store *store)
+{
+    int moved = 1;
+
+    return sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK ||
+           moved;
 }
 
 int store_verify(struct store *store, struct err *e)
@@ -368,6 +528,24 @@ int store_begin(struct store *store, struct err *e)
     store->kernel_changed = false;
     store->delta.count = 0;
     return 0;
+}
+
+int store_begin_read(struct store *store, struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = exec(store, "BEGIN", e);
+
+    if (r < 0)
+        return r;
+    store->in_transaction = true;
+    r = keep(store, KEPT_VERSION, &stmt, e);
+    if (r == 0)
+        r = step(store, stmt, e);
+    if (r < 0)
+        return r;
+    return r && sqlite3_column_int64(stmt, 0) == STORE_VERSION
+               ? 0
+               : fail_newer(store, sqlite3_column_int64(stmt, 0), e);
 }
 
 /*
@@ -426,8 +604,8 @@ static bool mode_is_known(int64_t mode)
 
 static int read_ports(struct store *store, struct store_settings *settings, struct err *e)
 {
-    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    int r = prepare(store, "SELECT port, slot, guarded FROM port ORDER BY port", &stmt, e);
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_PORTS, &stmt, e);
 
     if (r < 0)
         return r;
@@ -447,12 +625,12 @@ static int read_ports(struct store *store, struct store_settings *settings, stru
 
 int store_read_settings(struct store *store, struct store_settings *ret_settings, struct err *e)
 {
-    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
     struct store_settings settings = {0};
-    int64_t id, revision, mode, limit;
+    int64_t id, revision, mode, limit, others;
     int r;
 
-    r = prepare(store, "SELECT id, revision, mode, list_limit FROM setting", &stmt, e);
+    r = keep(store, KEPT_SETTING, &stmt, e);
     if (r < 0)
         return r;
     r = step(store, stmt, e);
@@ -464,12 +642,16 @@ int store_read_settings(struct store *store, struct store_settings *ret_settings
     revision = sqlite3_column_int64(stmt, 1);
     mode = sqlite3_column_int64(stmt, 2);
     limit = sqlite3_column_int64(stmt, 3);
-    if (id <= 0 || revision <= 0 || limit < 0 || limit > UINT32_MAX || !mode_is_known(mode))
+    others = sqlite3_column_int64(stmt, 4);
+    if (id <= 0 || revision <= 0 || limit < 0 || limit > UINT32_MAX || !mode_is_known(mode) ||
+        others < STORE_OTHERS_ANYWHERE || others > STORE_OTHERS_NOWHERE ||
+        !column_text(stmt, 5, settings.realm, sizeof(settings.realm)))
         return fail_row(store, "setting", e);
     settings.id = (uint64_t)id;
     settings.revision = (uint64_t)revision;
     settings.mode = (enum sg_mode)mode;
     settings.limit = (uint32_t)limit;
+    settings.others = (enum store_others)others;
     r = read_ports(store, &settings, e);
     if (r < 0)
         return r;
@@ -479,29 +661,80 @@ int store_read_settings(struct store *store, struct store_settings *ret_settings
 
 int store_read_counts(struct store *store, struct store_counts *ret_counts, struct err *e)
 {
-    int64_t entries, prefixes;
-    int r = query_int(store, "SELECT count(*) FROM entry", &entries, e);
+    static const struct {
+        const char *sql;
+        size_t at;
+    } queries[] = {
+        {"SELECT count(*) FROM entry", offsetof(struct store_counts, entries)},
+        {"SELECT count(*) FROM entry WHERE account = ''",
+         offsetof(struct store_counts, host_entries)},
+        {"SELECT count(DISTINCT account) FROM entry WHERE account > ''",
+         offsetof(struct store_counts, accounts)},
+        {"SELECT count(*) FROM (SELECT DISTINCT family, addr, len FROM prefix)",
+         offsetof(struct store_counts, prefixes)},
+    };
+    struct store_counts counts = {0};
+    int64_t count;
+    size_t i;
 
-    if (r < 0)
-        return r;
-    r = query_int(store, "SELECT count(*) FROM (SELECT DISTINCT family, addr, len FROM prefix)",
-                  &prefixes, e);
-    if (r < 0)
-        return r;
-    ret_counts->entries = (uint64_t)entries;
-    ret_counts->prefixes = (uint64_t)prefixes;
+    for (i = 0; i < ARRAY_SIZE(queries); i++) {
+        int r = query_int(store, queries[i].sql, &count, e);
+
+        if (r < 0)
+            return r;
+        *(uint64_t *)((char *)&counts + queries[i].at) = (uint64_t)count;
+    }
+    *ret_counts = counts;
     return 0;
 }
 
-int store_count_entries(struct store *store, const char *account, uint64_t *ret_count,
-                        struct err *e)
+static int read_flag(struct store *store, sqlite3_stmt *stmt, bool *ret_flag, struct err *e)
 {
-    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    int r = prepare(store, "SELECT count(*) FROM entry WHERE account = ?", &stmt, e);
+    int r = step(store, stmt, e);
 
     if (r < 0)
         return r;
-    sqlite3_bind_text(stmt, 1, account, -1, SQLITE_STATIC);
+    *ret_flag = sqlite3_column_int64(stmt, 0) != 0;
+    return 0;
+}
+
+int store_has_entries(struct store *store, const struct account *account, bool *ret_any,
+                      struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_HAS_ENTRIES, &stmt, e);
+
+    if (r < 0)
+        return r;
+    bind_account(stmt, account);
+    return read_flag(store, stmt, ret_any, e);
+}
+
+int store_read_lists(struct store *store, struct store_lists *ret_lists, struct err *e)
+{
+    static const struct account host;
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    struct store_lists lists = {0};
+    int r = store_has_entries(store, &host, &lists.host, e);
+
+    if (r == 0)
+        r = keep(store, KEPT_HAS_OTHER_ENTRIES, &stmt, e);
+    if (r == 0)
+        r = read_flag(store, stmt, &lists.accounts, e);
+    if (r == 0)
+        *ret_lists = lists;
+    return r;
+}
+
+int store_count_entries(struct store *store, const struct account *account, uint64_t *ret_count,
+                        struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    int r = prepare(store, "SELECT count(*) FROM entry WHERE account IN (?1, ?2)", &stmt, e);
+
+    if (r < 0)
+        return r;
+    bind_account(stmt, account);
     r = step(store, stmt, e);
     if (r < 0)
         return r;
@@ -534,6 +767,43 @@ int store_set_mode(struct store *store, enum sg_mode mode, struct err *e)
 int store_set_limit(struct store *store, uint32_t limit, struct err *e)
 {
     return set_number(store, "UPDATE setting SET list_limit = ?", limit, e);
+}
+
+int store_set_others(struct store *store, enum store_others others, struct err *e)
+{
+    return set_number(store, "UPDATE setting SET others = ?", others, e);
+}
+
+int store_set_realm(struct store *store, const char *realm, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    int r = prepare(store, "UPDATE setting SET realm = ?", &stmt, e);
+
+    if (r < 0)
+        return r;
+    bind_text(stmt, 1, realm);
+    return step_done(store, stmt, e);
+}
+
+int store_find_twins(struct store *store, const char *realm, char ret_name[ACCOUNT_MAX + 1],
+                     struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    int r = prepare(store,
+                    "SELECT account FROM (SELECT DISTINCT account FROM entry WHERE account > '') a"
+                    " WHERE instr(account, '@') = 0 AND EXISTS"
+                    " (SELECT 1 FROM entry WHERE account = a.account || '@' || ?1) LIMIT 1",
+                    &stmt, e);
+
+    if (r < 0)
+        return r;
+    bind_text(stmt, 1, realm);
+    r = step(store, stmt, e);
+    if (r < 0)
+        return r;
+    if (r && !column_text(stmt, 0, ret_name, ACCOUNT_MAX + 1))
+        return fail_row(store, "entry", e);
+    return r ? 0 : -ENOENT;
 }
 
 /* A slot that no port ever had. */
@@ -591,9 +861,6 @@ int store_set_ports(struct store *store, const uint16_t *ports, unsigned int n, 
 
 /* ---- entries ---- */
 
-static const char prefix_exists[] =
-    "SELECT 1 FROM prefix WHERE family = ? AND addr = ? AND len = ? LIMIT 1";
-
 static void bind_prefix(sqlite3_stmt *stmt, const struct prefix *prefix)
 {
     sqlite3_bind_int(stmt, 1, prefix->addr.family);
@@ -601,39 +868,54 @@ static void bind_prefix(sqlite3_stmt *stmt, const struct prefix *prefix)
     sqlite3_bind_int(stmt, 3, prefix->len);
 }
 
+/* Whether any list holds it: 1 or 0. */
+static int has_prefix(struct store *store, const struct prefix *prefix, struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_HAS_PREFIX, &stmt, e);
+
+    if (r < 0)
+        return r;
+    bind_prefix(stmt, prefix);
+    return step(store, stmt, e);
+}
+
+static int change_prefix(struct store *store, enum kept sql, const struct prefix *prefix,
+                         const char *account, int64_t entry, struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, sql, &stmt, e);
+
+    if (r < 0)
+        return r;
+    bind_prefix(stmt, prefix);
+    bind_text(stmt, 4, account);
+    sqlite3_bind_int64(stmt, 5, entry);
+    return step_done(store, stmt, e);
+}
+
 /*
- * Runs @sql (insert or delete of one prefix row) for each prefix of @who and records the prefixes
- * that no other entry holds. Inserting looks before the row is there, deleting after it is gone.
+ * Inserts or deletes the prefix rows of @who and records the prefixes that no other entry of any
+ * list holds. Inserting looks before the row is there, deleting after it is gone.
  */
-static int change_prefixes(struct store *store, const char *sql, const struct who *who,
+static int change_prefixes(struct store *store, const struct who *who, const char *account,
                            int64_t entry, int direction, struct err *e)
 {
-    _cleanup_stmt_ sqlite3_stmt *change = NULL, *exists = NULL;
+    enum kept sql = direction > 0 ? KEPT_INSERT_PREFIX : KEPT_DELETE_PREFIX;
     struct prefix prefixes[PREFIX_MAX];
     unsigned int i, n = prefix_from_who(who, prefixes);
     int r, held = 0;
 
-    r = prepare(store, sql, &change, e);
-    if (r < 0)
-        return r;
-    r = prepare(store, prefix_exists, &exists, e);
-    if (r < 0)
-        return r;
     for (i = 0; i < n; i++) {
-        bind_prefix(change, &prefixes[i]);
-        sqlite3_bind_int64(change, 4, entry);
-        bind_prefix(exists, &prefixes[i]);
         if (direction > 0)
-            held = step(store, exists, e);
-        r = held < 0 ? held : step_done(store, change, e);
+            held = has_prefix(store, &prefixes[i], e);
+        r = held < 0 ? held : change_prefix(store, sql, &prefixes[i], account, entry, e);
         if (r < 0)
             return r;
         if (direction < 0)
-            held = step(store, exists, e);
+            held = has_prefix(store, &prefixes[i], e);
         if (held < 0)
             return held;
-        sqlite3_reset(change);
-        sqlite3_reset(exists);
         if (!held && delta_push(&store->delta, &prefixes[i], direction) < 0)
             return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory; nothing changed");
     }
@@ -641,22 +923,19 @@ static int change_prefixes(struct store *store, const char *sql, const struct wh
     return 0;
 }
 
-static int find_exact(struct store *store, const struct who *who, const char *account,
+static int find_exact(struct store *store, const struct who *who, const struct account *account,
                       int64_t *ret_id, struct err *e)
 {
-    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    int r = prepare(store,
-                    "SELECT id FROM entry WHERE account = ? AND family = ? AND first = ?"
-                    " AND last = ? AND kind = ?",
-                    &stmt, e);
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_FIND_EXACT, &stmt, e);
 
     if (r < 0)
         return r;
-    sqlite3_bind_text(stmt, 1, account, -1, SQLITE_STATIC);
-    sqlite3_bind_int(stmt, 2, who->first.family);
-    bind_addr(stmt, 3, &who->first);
-    bind_addr(stmt, 4, &who->last);
-    sqlite3_bind_int(stmt, 5, who->kind);
+    bind_account(stmt, account);
+    sqlite3_bind_int(stmt, 3, who->first.family);
+    bind_addr(stmt, 4, &who->first);
+    bind_addr(stmt, 5, &who->last);
+    sqlite3_bind_int(stmt, 6, who->kind);
     r = step(store, stmt, e);
     if (r < 0)
         return r;
@@ -666,33 +945,60 @@ static int find_exact(struct store *store, const struct who *who, const char *ac
     return 0;
 }
 
-int store_add_entry(struct store *store, const struct who *who, const char *account,
+/* How the account is written in the list it has, or as it was given. */
+static int find_spelling(struct store *store, const struct account *account,
+                         char ret_name[ACCOUNT_MAX + 1], struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_FIND_SPELLING, &stmt, e);
+
+    if (r < 0)
+        return r;
+    bind_account(stmt, account);
+    r = step(store, stmt, e);
+    if (r < 0)
+        return r;
+    if (r && !column_text(stmt, 0, ret_name, ACCOUNT_MAX + 1))
+        return fail_row(store, "entry", e);
+    if (!r)
+        snprintf(ret_name, ACCOUNT_MAX + 1, "%.*s", ACCOUNT_MAX, account->name);
+    return 0;
+}
+
+static int insert_entry(struct store *store, const struct who *who, const char *account,
+                        const char *remark, int64_t now, struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_INSERT_ENTRY, &stmt, e);
+
+    if (r < 0)
+        return r;
+    bind_text(stmt, 1, account);
+    sqlite3_bind_int(stmt, 2, who->first.family);
+    bind_addr(stmt, 3, &who->first);
+    bind_addr(stmt, 4, &who->last);
+    sqlite3_bind_int(stmt, 5, who->kind);
+    bind_text(stmt, 6, remark);
+    sqlite3_bind_int64(stmt, 7, now);
+    return step_done(store, stmt, e);
+}
+
+int store_add_entry(struct store *store, const struct who *who, const struct account *account,
                     const char *remark, int64_t now, int64_t *ret_id, struct err *e)
 {
-    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    char name[ACCOUNT_MAX + 1];
     int64_t id;
     int r = find_exact(store, who, account, ret_id, e);
 
     if (r != -ENOENT)
         return r < 0 ? r : -EEXIST;
-    r = prepare(store,
-                "INSERT INTO entry (account, family, first, last, kind, remark, created)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                &stmt, e);
-    if (r < 0)
-        return r;
-    sqlite3_bind_text(stmt, 1, account, -1, SQLITE_STATIC);
-    sqlite3_bind_int(stmt, 2, who->first.family);
-    bind_addr(stmt, 3, &who->first);
-    bind_addr(stmt, 4, &who->last);
-    sqlite3_bind_int(stmt, 5, who->kind);
-    sqlite3_bind_text(stmt, 6, remark, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(stmt, 7, now);
-    r = step_done(store, stmt, e);
+    r = find_spelling(store, account, name, e);
+    if (r == 0)
+        r = insert_entry(store, who, name, remark, now, e);
     if (r < 0)
         return r;
     id = sqlite3_last_insert_rowid(store->db);
-    r = change_prefixes(store, "INSERT INTO prefix VALUES (?, ?, ?, ?)", who, id, +1, e);
+    r = change_prefixes(store, who, name, id, +1, e);
     if (r < 0)
         return r;
     *ret_id = id;
@@ -701,13 +1007,15 @@ int store_add_entry(struct store *store, const struct who *who, const char *acco
 
 int store_delete_entry(struct store *store, const struct store_entry *entry, struct err *e)
 {
-    int r = change_prefixes(
-        store, "DELETE FROM prefix WHERE family = ? AND addr = ? AND len = ? AND entry = ?",
-        &entry->who, entry->id, -1, e);
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = change_prefixes(store, &entry->who, entry->account, entry->id, -1, e);
 
+    if (r == 0)
+        r = keep(store, KEPT_DELETE_ENTRY, &stmt, e);
     if (r < 0)
         return r;
-    return set_number(store, "DELETE FROM entry WHERE id = ?", entry->id, e);
+    sqlite3_bind_int64(stmt, 1, entry->id);
+    return step_done(store, stmt, e);
 }
 
 int store_set_remark(struct store *store, int64_t id, const char *remark, struct err *e)
@@ -722,8 +1030,6 @@ int store_set_remark(struct store *store, int64_t id, const char *remark, struct
     return step_done(store, stmt, e);
 }
 
-#define ENTRY_COLUMNS "id, family, first, last, kind, remark, account, created, expires"
-
 static int read_entry(const struct store *store, sqlite3_stmt *stmt, struct store_entry *entry,
                       struct err *e)
 {
@@ -737,7 +1043,8 @@ static int read_entry(const struct store *store, sqlite3_stmt *stmt, struct stor
         !column_addr(stmt, 3, family, &who->last) || addr_cmp(&who->first, &who->last) > 0 ||
         !column_text(stmt, 5, entry->remark, sizeof(entry->remark)) ||
         remark_check(entry->remark, NULL) < 0 ||
-        !column_text(stmt, 6, entry->account, sizeof(entry->account)))
+        !column_text(stmt, 6, entry->account, sizeof(entry->account)) ||
+        (*entry->account && account_check(entry->account, NULL) < 0))
         return fail_row(store, "entry", e);
     who->kind = (enum who_kind)kind;
     return 0;
@@ -765,22 +1072,22 @@ int store_find_id(struct store *store, int64_t id, struct store_entry *ret_entry
     return step_entry(store, stmt, ret_entry, e);
 }
 
-int store_find_who(struct store *store, const struct who *who, const char *account,
+int store_find_who(struct store *store, const struct who *who, const struct account *account,
                    struct store_entry *ret_entry, struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
     int r = prepare(store,
-                    "SELECT " ENTRY_COLUMNS " FROM entry WHERE account = ? AND family = ?"
-                    " AND first = ? AND last = ? ORDER BY kind <> ?, id LIMIT 1",
+                    "SELECT " ENTRY_COLUMNS " FROM entry WHERE account IN (?1, ?2) AND family = ?3"
+                    " AND first = ?4 AND last = ?5 ORDER BY kind <> ?6, id LIMIT 1",
                     &stmt, e);
 
     if (r < 0)
         return r;
-    sqlite3_bind_text(stmt, 1, account, -1, SQLITE_STATIC);
-    sqlite3_bind_int(stmt, 2, who->first.family);
-    bind_addr(stmt, 3, &who->first);
-    bind_addr(stmt, 4, &who->last);
-    sqlite3_bind_int(stmt, 5, who->kind);
+    bind_account(stmt, account);
+    sqlite3_bind_int(stmt, 3, who->first.family);
+    bind_addr(stmt, 4, &who->first);
+    bind_addr(stmt, 5, &who->last);
+    sqlite3_bind_int(stmt, 6, who->kind);
     return step_entry(store, stmt, ret_entry, e);
 }
 
@@ -796,57 +1103,150 @@ static struct addr mask_addr(const struct addr *addr, unsigned int len)
     return masked;
 }
 
-/*
- * Any entry that covers @first holds, among its prefixes, one that contains it: so at most 33 (129)
- * look-ups find all candidates, at any size of the list.
- */
-int store_find_covering(struct store *store, const struct addr *first, const struct addr *last,
-                        struct store_entry *ret_entry, struct err *e)
+/* How many leading bits two addresses of a family share. */
+static unsigned int common_bits(const struct addr *a, const struct addr *b)
 {
-    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    struct store_entry entry, best;
-    bool found = false;
-    int len, r;
+    unsigned int bits = (unsigned int)addr_len(a->family) * 8, i;
 
-    r = prepare(store,
-                "SELECT " ENTRY_COLUMNS " FROM entry WHERE id IN"
-                " (SELECT entry FROM prefix WHERE family = ? AND addr = ? AND len = ?)"
-                " AND last >= ? ORDER BY first DESC, last, id LIMIT 1",
-                &stmt, e);
+    for (i = 0; i < bits; i++)
+        if ((a->bytes[i / 8] ^ b->bytes[i / 8]) & 0x80 >> i % 8)
+            return i;
+    return bits;
+}
+
+static bool prefix_contains(const struct prefix *prefix, const struct addr *addr)
+{
+    return common_bits(&prefix->addr, addr) >= prefix->len;
+}
+
+/* The last prefix at or before @from, in the order of address and length; -ENOENT none. */
+static int find_nearest(struct store *store, const char *account, const struct prefix *from,
+                        struct prefix *ret_prefix, struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    struct prefix prefix;
+    int64_t len;
+    int r = keep(store, account ? KEPT_NEAREST_IN_LIST : KEPT_NEAREST, &stmt, e);
+
     if (r < 0)
         return r;
-    for (len = (int)addr_len(first->family) * 8; len >= 0; len--) {
-        struct prefix prefix = {.addr = mask_addr(first, (unsigned int)len), .len = (uint8_t)len};
-
-        bind_prefix(stmt, &prefix);
-        bind_addr(stmt, 4, last);
-        r = step_entry(store, stmt, &entry, e);
-        sqlite3_reset(stmt);
-        if (r == -ENOENT)
-            continue;
-        if (r < 0)
-            return r;
-        if (!found || addr_cmp(&entry.who.first, &best.who.first) > 0 ||
-            (!addr_cmp(&entry.who.first, &best.who.first) &&
-             addr_cmp(&entry.who.last, &best.who.last) < 0))
-            best = entry;
-        found = true;
-    }
-    if (!found)
-        return -ENOENT;
-    *ret_entry = best;
+    bind_prefix(stmt, from);
+    if (account)
+        bind_text(stmt, 4, account);
+    r = step(store, stmt, e);
+    if (r <= 0)
+        return r < 0 ? r : -ENOENT;
+    len = sqlite3_column_int64(stmt, 1);
+    if (!column_addr(stmt, 0, from->addr.family, &prefix.addr) || len < 0 ||
+        len > (int64_t)addr_len(from->addr.family) * 8)
+        return fail_row(store, "prefix", e);
+    prefix.len = (uint8_t)len;
+    *ret_prefix = prefix;
     return 0;
 }
 
-int store_each_entry(struct store *store, int (*fn)(const struct store_entry *entry, void *arg),
-                     void *arg, struct err *e)
+struct covering {
+    const char *account; /* one spelling; NULL any list */
+    const struct addr *first, *last;
+    int64_t now;
+    struct store_entry best;
+    bool found;
+};
+
+/* The best entry of those that need just @prefix. */
+static int try_prefix(struct store *store, const struct prefix *prefix, struct covering *covering,
+                      struct err *e)
 {
-    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    struct store_entry entry;
-    int r = prepare(store, "SELECT " ENTRY_COLUMNS " FROM entry ORDER BY id", &stmt, e);
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    struct store_entry entry, *best = &covering->best;
+    int r = keep(store, covering->account ? KEPT_COVERING_IN_LIST : KEPT_COVERING, &stmt, e);
 
     if (r < 0)
         return r;
+    bind_prefix(stmt, prefix);
+    if (covering->account)
+        bind_text(stmt, 4, covering->account);
+    bind_addr(stmt, 5, covering->last);
+    sqlite3_bind_int64(stmt, 6, covering->now);
+    r = step_entry(store, stmt, &entry, e);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    if (!covering->found || addr_cmp(&entry.who.first, &best->who.first) > 0 ||
+        (!addr_cmp(&entry.who.first, &best->who.first) &&
+         addr_cmp(&entry.who.last, &best->who.last) < 0))
+        *best = entry;
+    covering->found = true;
+    return 0;
+}
+
+/*
+ * Every entry that covers @first has a prefix that contains it. Those prefixes are found from the
+ * longest to the shortest: the last row at or before (first, longest) is one of them, or shows how
+ * long the next one can be at most. For if a prefix P contains the address and the nearest row Q,
+ * which stands between P and the address, does not, then P contains Q's address too, so P is no
+ * longer than what both addresses share. Each step is one search in an index, and the length
+ * falls with each.
+ */
+static int find_covering(struct store *store, struct covering *covering, struct err *e)
+{
+    unsigned int bits = (unsigned int)addr_len(covering->first->family) * 8;
+    struct prefix from = {.addr = *covering->first, .len = (uint8_t)bits}, found;
+    int r;
+
+    while ((r = find_nearest(store, covering->account, &from, &found, e)) == 0) {
+        unsigned int len = common_bits(&found.addr, covering->first);
+
+        if (prefix_contains(&found, covering->first)) {
+            r = try_prefix(store, &found, covering, e);
+            if (r < 0)
+                return r;
+            if (found.len == 0)
+                return 0;
+            len = found.len - 1U;
+        }
+        from = (struct prefix){.addr = mask_addr(covering->first, len), .len = (uint8_t)len};
+    }
+    return r == -ENOENT ? 0 : r;
+}
+
+int store_find_covering(struct store *store, const struct account *account,
+                        const struct addr *first, const struct addr *last, int64_t now,
+                        struct store_entry *ret_entry, struct err *e)
+{
+    struct covering covering = {.first = first, .last = last, .now = now};
+    int r;
+
+    covering.account = account ? account->name : NULL;
+    r = find_covering(store, &covering, e);
+    if (r == 0 && account && strcmp(account->name, account->other) != 0) {
+        covering.account = account->other;
+        r = find_covering(store, &covering, e);
+    }
+    if (r < 0)
+        return r;
+    if (!covering.found)
+        return -ENOENT;
+    *ret_entry = covering.best;
+    return 0;
+}
+
+int store_each_entry(struct store *store, const struct account *account, enum store_order order,
+                     int (*fn)(const struct store_entry *entry, void *arg), void *arg,
+                     struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    struct store_entry entry;
+    char sql[256];
+    int r;
+
+    snprintf(sql, sizeof(sql), "SELECT " ENTRY_COLUMNS " FROM entry%s ORDER BY %sid",
+             account ? " WHERE account IN (?1, ?2)" : "",
+             order == STORE_BY_ACCOUNT ? "account, " : "");
+    r = prepare(store, sql, &stmt, e);
+    if (r < 0)
+        return r;
+    if (account)
+        bind_account(stmt, account);
     while ((r = step_entry(store, stmt, &entry, e)) == 0) {
         r = fn(&entry, arg);
         if (r)

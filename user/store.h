@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "account.h"
 #include "addr.h"
 #include "delta.h"
 #include "err.h"
@@ -38,11 +39,19 @@ struct store_port {
     bool guarded;
 };
 
+/* Where accounts without a list of their own may send from while the host list is empty. */
+enum store_others {
+    STORE_OTHERS_ANYWHERE,
+    STORE_OTHERS_NOWHERE,
+};
+
 struct store_settings {
     uint64_t id;       /* of this store; random, made once, never 0 */
     uint64_t revision; /* grows with each change that concerns the kernel; starts at 1 */
     enum sg_mode mode;
     uint32_t limit; /* entries a list takes; STORE_LIMIT_NONE */
+    enum store_others others;
+    char realm[ACCOUNT_MAX + 1]; /* of login names without one; "" none */
     struct store_port ports[SG_PORT_SLOTS];
     unsigned int n_ports; /* in use in @ports, guarded or not; ascending by port */
 };
@@ -51,14 +60,22 @@ struct store_entry {
     int64_t id;
     struct who who;
     char remark[REMARK_MAX + 1];
-    char account[256]; /* "" is the host list */
-    int64_t created;   /* Unix seconds */
-    int64_t expires;   /* Unix seconds; 0 never */
+    char account[ACCOUNT_MAX + 1]; /* as typed; "" is the host list */
+    int64_t created;               /* Unix seconds */
+    int64_t expires;               /* Unix seconds; 0 never */
 };
 
 struct store_counts {
-    uint64_t entries;
+    uint64_t entries; /* of all lists */
     uint64_t prefixes;
+    uint64_t host_entries;
+    uint64_t accounts; /* that have a list of their own, by their spelling */
+};
+
+/* Which lists have entries, expired ones included. */
+struct store_lists {
+    bool host;
+    bool accounts;
 };
 
 enum store_iface_mode {
@@ -82,12 +99,18 @@ struct store_iface {
  */
 int store_open(const char *dir, enum store_access mode, struct store **ret_store, struct err *e);
 void store_close(struct store *store);
+/* How long a call waits for another process's lock; a few seconds from the start. */
+void store_set_patience(struct store *store, unsigned int ms);
+/* The file at the store's path is not the open one any more: removed, or another put there. */
+bool store_has_moved(struct store *store);
 DEFINE_CLEANUP(struct store *, store_close)
 
 /* Checks the file's structure in full; before the kernel is made equal to it. */
 int store_verify(struct store *store, struct err *e);
 
 int store_begin(struct store *store, struct err *e);
+/* For several reads of one state; ends with store_rollback(). Another version's file: -ENOTSUP. */
+int store_begin_read(struct store *store, struct err *e);
 int store_commit(struct store *store, struct err *e);
 /* No-op outside a transaction; clears the delta. */
 void store_rollback(struct store *store);
@@ -100,21 +123,31 @@ bool store_kernel_changed(const struct store *store);
 
 int store_read_settings(struct store *store, struct store_settings *ret_settings, struct err *e);
 int store_read_counts(struct store *store, struct store_counts *ret_counts, struct err *e);
-int store_count_entries(struct store *store, const char *account, uint64_t *ret_count,
+int store_read_lists(struct store *store, struct store_lists *ret_lists, struct err *e);
+int store_count_entries(struct store *store, const struct account *account, uint64_t *ret_count,
                         struct err *e);
+/* Costs the same at any size of the list. */
+int store_has_entries(struct store *store, const struct account *account, bool *ret_any,
+                      struct err *e);
 
 /* Within a transaction, and only if something concerns the kernel: the revision grows by one. */
 int store_bump_revision(struct store *store, struct err *e);
 int store_set_mode(struct store *store, enum sg_mode mode, struct err *e);
 int store_set_limit(struct store *store, uint32_t limit, struct err *e);
+int store_set_others(struct store *store, enum store_others others, struct err *e);
+int store_set_realm(struct store *store, const char *realm, struct err *e);
+/* A name that has a list both as it is and with @realm behind; -ENOENT (no error set) none. */
+int store_find_twins(struct store *store, const char *realm, char ret_name[ACCOUNT_MAX + 1],
+                     struct err *e);
 /* Guards exactly @ports (host order, 1..SG_PORTS_MAX of them, no duplicates). */
 int store_set_ports(struct store *store, const uint16_t *ports, unsigned int n, struct err *e);
 
 /*
- * Adds an entry and its prefixes. -EEXIST (no error set) when the same kind and set stands in the
- * same list already; @ret_id is then that one.
+ * Adds an entry and its prefixes, under the spelling of @account that has entries already. -EEXIST
+ * (no error set) when the same kind and set stands in the same list already; @ret_id is then that
+ * one.
  */
-int store_add_entry(struct store *store, const struct who *who, const char *account,
+int store_add_entry(struct store *store, const struct who *who, const struct account *account,
                     const char *remark, int64_t now, int64_t *ret_id, struct err *e);
 int store_delete_entry(struct store *store, const struct store_entry *entry, struct err *e);
 int store_set_remark(struct store *store, int64_t id, const char *remark, struct err *e);
@@ -122,16 +155,29 @@ int store_set_remark(struct store *store, int64_t id, const char *remark, struct
 /* -ENOENT (no error set) when there is none. */
 int store_find_id(struct store *store, int64_t id, struct store_entry *ret_entry, struct err *e);
 /* The same kind first; else the one entry of the same set in another spelling. */
-int store_find_who(struct store *store, const struct who *who, const char *account,
+int store_find_who(struct store *store, const struct who *who, const struct account *account,
                    struct store_entry *ret_entry, struct err *e);
-/* The entry that covers all of @first..@last; of several the one that begins last, then ends first.
+/*
+ * The entry that covers all of @first..@last and has not expired by @now (Unix seconds); of several
+ * the one that begins last, then ends first. @account NULL: in any list. Costs a few look-ups at
+ * any size of the list.
  */
-int store_find_covering(struct store *store, const struct addr *first, const struct addr *last,
+int store_find_covering(struct store *store, const struct account *account,
+                        const struct addr *first, const struct addr *last, int64_t now,
                         struct store_entry *ret_entry, struct err *e);
 
-/* Callbacks return 0 to go on; anything else ends the walk and is returned. */
-int store_each_entry(struct store *store, int (*fn)(const struct store_entry *entry, void *arg),
-                     void *arg, struct err *e);
+enum store_order {
+    STORE_BY_ID,
+    STORE_BY_ACCOUNT, /* the host list first; spellings of different case together */
+};
+
+/*
+ * @account NULL: of all lists. Callbacks return 0 to go on; anything else ends the walk and is
+ * returned.
+ */
+int store_each_entry(struct store *store, const struct account *account, enum store_order order,
+                     int (*fn)(const struct store_entry *entry, void *arg), void *arg,
+                     struct err *e);
 /* Every prefix once, ascending as prefix_cmp() orders. */
 int store_each_prefix(struct store *store, int (*fn)(const struct prefix *prefix, void *arg),
                       void *arg, struct err *e);

@@ -116,39 +116,43 @@ const char *text_escape_ascii(const char *in, char *buf, size_t size)
     return escape(in, true, buf, size);
 }
 
-int remark_check(const char *remark, struct err *e)
+/* The first character that does not belong into one line of plain text; @what names the text. */
+int text_check_line(const char *text, const char *what, struct err *e)
 {
-    size_t bytes = strlen(remark);
     size_t position = 1;
 
-    if (bytes > REMARK_MAX) {
-        int ret = err_set(e, -EINVAL, EXIT_USAGE, "remark: %zu bytes long, at most %d are kept",
-                          bytes, REMARK_MAX);
-        err_hint(e, "shorten it by %zu byte%s", bytes - REMARK_MAX,
-                 bytes - REMARK_MAX == 1 ? "" : "s");
-        return ret;
-    }
-    for (const char *s = remark; *s; position++) {
+    for (const char *s = text; *s; position++) {
         uint32_t code;
         size_t len = text_utf8_next(s, &code);
-        const char *what;
-        int ret;
+        const char *why;
 
         if (!len) {
-            ret = err_set(e, -EINVAL, EXIT_USAGE,
-                          "remark: invalid UTF-8 at character %zu (byte \\x%02x)", position,
-                          (unsigned char)*s);
-            err_hint(e, "remarks are UTF-8; iconv converts from other encodings");
-            return ret;
+            err_set(e, 0, EXIT_USAGE, "%s: invalid UTF-8 at character %zu (byte \\x%02x)", what,
+                    position, (unsigned char)*s);
+            err_hint(e, "%ss are UTF-8; iconv converts from other encodings", what);
+            return -EINVAL;
         }
-        what = unwelcome(code);
-        if (what) {
-            ret = err_set(e, -EINVAL, EXIT_USAGE, "remark: %s U+%04X at character %zu", what, code,
-                          position);
-            err_hint(e, "a remark is one line of plain text; leave that character out");
-            return ret;
+        why = unwelcome(code);
+        if (why) {
+            err_set(e, 0, EXIT_USAGE, "%s: %s U+%04X at character %zu", what, why, code, position);
+            err_hint(e, "%s %s is one line of plain text; leave that character out",
+                     strchr("aeiou", what[0]) ? "an" : "a", what);
+            return -EINVAL;
         }
         s += len;
     }
     return 0;
+}
+
+int remark_check(const char *remark, struct err *e)
+{
+    size_t bytes = strlen(remark);
+
+    if (bytes > REMARK_MAX) {
+        err_set(e, 0, EXIT_USAGE, "remark: %zu bytes long, at most %d are kept", bytes, REMARK_MAX);
+        err_hint(e, "shorten it by %zu byte%s", bytes - REMARK_MAX,
+                 bytes - REMARK_MAX == 1 ? "" : "s");
+        return -EINVAL;
+    }
+    return text_check_line(remark, "remark", e);
 }

@@ -31,6 +31,12 @@ const char *text_escape(const char *in, char *buf, size_t size);
 const char *text_escape_ascii(const char *in, char *buf, size_t size);
 
 /*
+ * One line of UTF-8 without control characters, line separators or direction overrides. -EINVAL,
+ * EXIT_USAGE, naming the offending character and its position; @what ("remark") names the text.
+ */
+int text_check_line(const char *text, const char *what, struct err *e);
+
+/*
  * A remark is UTF-8, at most REMARK_MAX bytes, without control characters, line separators or
  * direction overrides. -EINVAL, EXIT_USAGE, naming the offending character and its position.
  */

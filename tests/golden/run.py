@@ -55,7 +55,8 @@ import lab  # pylint: disable=wrong-import-position
 LIMIT = 60      # seconds a step may take; only a hang comes near
 AT_ONCE = 4     # cases
 
-COMMANDS = ("attach detach add edit delete list check disable status stats set sync help").split()
+COMMANDS = ("attach detach add edit delete list check disable status stats set policy sync"
+            " help").split()
 READING = "list check status stats help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
 CONTRACT = {
@@ -65,6 +66,8 @@ CONTRACT = {
     "list": {"entries": [{"id": int, "who": str, "kind": str, "account": (str, None),
                           "remark": str, "created": str, "expires": (str, None),
                           "last_seen": (str, None), "connections": int}]},
+    "list --accounts": {"accounts": [{"account": (str, None), "entries": int,
+                                      "last_use": (str, None)}]},
     "check": {"results": [{"address": str, "allowed": bool, "entry": (dict, None)}]},
     "stats": {"reasons": [{"reason": str, "verdict": str, "packets": int, "bytes": int}]},
     "add": ENTRY_CHANGE, "delete": ENTRY_CHANGE, "disable": ENTRY_CHANGE, "edit": ENTRY_CHANGE,
@@ -187,6 +190,11 @@ class Step:
             else:
                 return word if word in COMMANDS else None
         return "status"
+
+    @property
+    def shape(self):
+        """Which of the promised keys hold for its JSON."""
+        return (self.verb or "") + (" --accounts" if " --accounts" in self.command else "")
 
     @property
     def json(self):
@@ -400,7 +408,7 @@ class Case:
         if code > 6:
             step.faults.append(f"no exit status of smtpgate's: {code}")
         if step.json and not re.search("/dev/full|>&-|on-terminal", step.command):
-            step.faults += judge_json(step.verb, code, out)
+            step.faults += judge_json(step.shape, code, out)
         if step.plain and not step.json:
             step.faults += judge_text(step, code, out, err)
             if not changed and code != 6 and (reads or code or "--state" not in step.command):
@@ -410,7 +418,7 @@ class Case:
     def twin(self, step, code, err, before):
         """The same with -j."""
         twin_code, out, twin_err = self.shell(step.command.replace("smtpgate", "smtpgate -j", 1))
-        faults = judge_json(step.verb, twin_code, out)
+        faults = judge_json(step.shape, twin_code, out)
         if twin_code != code:
             faults.append(f"exit {twin_code} with -j, {code} without")
         if changed := changes(before, snapshot(self.lab.mail.path)):
@@ -452,7 +460,7 @@ def judge_shape(value, shape, where):
     return [] if good else [f"{where[:-1]} is {value!r}"]
 
 
-def judge_json(verb, code, out):
+def judge_json(shape, code, out):
     """One line, one object, schema 1, the promised keys."""
     if out.count("\n") != 1 or not out.endswith("\n"):
         return [f"not one line of JSON on standard output: {out!r}"]
@@ -469,7 +477,7 @@ def judge_json(verb, code, out):
                           f" ok {value.get('ok')}")
         return faults
     faults = [] if value.get("ok") is True else [f"ok is {value.get('ok')}"]
-    return faults + judge_shape(value, CONTRACT.get(verb, {}), "")
+    return faults + judge_shape(value, CONTRACT.get(shape, {}), "")
 
 
 ERR_LINE = re.compile(r"smtpgate: |  (hint: |smtpgate |sysctl )")

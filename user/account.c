@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See account.h. Pure. */
+#include "account.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "text.h"
+
+/* Not tolower(3), which asks the locale. */
+static unsigned int fold(char c)
+{
+    unsigned int byte = (unsigned char)c;
+
+    return byte >= 'A' && byte <= 'Z' ? byte - 'A' + 'a' : byte;
+}
+
+static bool equal(const char *a, const char *b)
+{
+    while (*a && fold(*a) == fold(*b)) {
+        a++;
+        b++;
+    }
+    return fold(*a) == fold(*b);
+}
+
+int account_check(const char *name, struct err *e)
+{
+    size_t len = strlen(name);
+
+    if (len == 0) {
+        err_set(e, 0, EXIT_USAGE, "the account's name is empty");
+        err_hint(e, "--account takes the SMTP login name, as in: --account alice");
+        return -EINVAL;
+    }
+    if (len > ACCOUNT_MAX)
+        return err_set(e, -EINVAL, EXIT_USAGE,
+                       "the account's name is %zu bytes long, at most %d can be listed", len,
+                       ACCOUNT_MAX);
+    return text_check_line(name, "account", e);
+}
+
+int account_check_realm(const char *realm, struct err *e)
+{
+    char shown[80];
+
+    if (*realm && strlen(realm) <= ACCOUNT_MAX && !strpbrk(realm, "@ "))
+        return text_check_line(realm, "realm", e);
+    err_set(e, 0, EXIT_USAGE, "\"%s\" is no realm: what stands behind the @ of a login name",
+            text_escape(realm, shown, sizeof(shown)));
+    err_hint(e, "smtpgate set realm mail.example, or smtpgate set realm none");
+    return -EINVAL;
+}
+
+/* The length of @name without "@realm", or 0 when it does not end so. */
+static size_t without_realm(const char *name, const char *realm)
+{
+    const char *at = strchr(name, '@');
+
+    return at && at > name && equal(at + 1, realm) ? (size_t)(at - name) : 0;
+}
+
+/* Not where that would be longer than any name that is looked up. */
+static void append_realm(char name[ACCOUNT_LOGIN_MAX + 1], const char *realm)
+{
+    size_t used = strlen(name), len = strlen(realm);
+
+    if (used + 1 + len > ACCOUNT_LOGIN_MAX)
+        return;
+    name[used] = '@';
+    memcpy(name + used + 1, realm, len + 1);
+}
+
+bool account_resolve(const char *name, const char *realm, struct account *ret_account)
+{
+    struct account account;
+    size_t bare;
+
+    if (strlen(name) > ACCOUNT_LOGIN_MAX)
+        return false;
+    snprintf(account.name, sizeof(account.name), "%s", name);
+    snprintf(account.other, sizeof(account.other), "%s", name);
+    bare = *realm ? without_realm(name, realm) : 0;
+    if (bare)
+        account.other[bare] = '\0';
+    else if (*name && *realm && !strchr(name, '@'))
+        append_realm(account.other, realm);
+    *ret_account = account;
+    return true;
+}
+
+bool account_is(const struct account *account, const char *name)
+{
+    return equal(account->name, name) || equal(account->other, name);
+}

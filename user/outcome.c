@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See outcome.h. */
+#include "outcome.h"
+
+#include <string.h>
+
+void outcome_free(struct outcome *outcome)
+{
+    json_decref(outcome->entries);
+}
+
+void outcome_add(struct outcome *outcome, const char *result, const struct store_entry *entry)
+{
+    char who[WHO_TEXT_MAX];
+
+    json_array_append_new(outcome->entries,
+                          json_pack("{s:I, s:s, s:o, s:s, s:s}", "id", (json_int_t)entry->id, "who",
+                                    who_print(&entry->who, who), "account",
+                                    out_json_text(entry->account), "remark", entry->remark,
+                                    "result", result));
+}
+
+static bool is_change(const char *result)
+{
+    return strcmp(result, "already listed") != 0 && strcmp(result, "unchanged") != 0;
+}
+
+void outcome_say_entries(const struct cmd_context *ctx, const struct outcome *outcome)
+{
+    const char *who, *remark, *result;
+    json_int_t id;
+    json_t *item;
+    size_t i;
+
+    json_array_foreach (outcome->entries, i, item) {
+        const char *account = json_string_value(json_object_get(item, "account"));
+
+        if (json_unpack(item, "{s:I, s:s, s:s, s:s}", "id", &id, "who", &who, "remark", &remark,
+                        "result", &result) < 0)
+            continue;
+        out_done(&ctx->out, "%s%s #%lld %s%s%s%s%s%s\n",
+                 ctx->dry_run && is_change(result) ? "would be " : "", result, (long long)id, who,
+                 account ? " of account " : "", account ? account : "", *remark ? " (" : "", remark,
+                 *remark ? ")" : "");
+    }
+}
+
+static void say_on(const struct cmd_context *ctx, const struct change *change, const char *ports)
+{
+    if (!ctx->dry_run && !change->attached)
+        out_warn(&ctx->out,
+                 "this is the first entry: once attached, the gate drops every other source on"
+                 " ports %s\n",
+                 ports);
+    else
+        out_warn(&ctx->out,
+                 "this is the first entry: the gate %s on, and every other source is dropped on"
+                 " ports %s\n",
+                 ctx->dry_run ? "would be" : "is now", ports);
+}
+
+static void say_off(const struct cmd_context *ctx, const struct change *change, const char *ports)
+{
+    struct store_lists left = {0};
+    const char *list;
+
+    /* A dry run has taken everything back, so that what would be left is not known any more. */
+    if (!ctx->dry_run)
+        store_read_lists(change->store, &left, NULL);
+    list = left.accounts ? "host list" : "list";
+    if (ctx->dry_run)
+        out_warn(&ctx->out,
+                 "the list would be empty: the gate would be off, and every source would reach"
+                 " ports %s\n",
+                 ports);
+    else
+        out_warn(&ctx->out,
+                 "the %s is empty: the gate is now off, and every source reaches ports %s\n", list,
+                 ports);
+}
+
+void outcome_say_mode(const struct cmd_context *ctx, const struct change *change,
+                      const struct outcome *outcome)
+{
+    char ports[CMD_PORTS_MAX];
+
+    cmd_ports(&change->before, ports);
+    if (outcome->mode_before == SG_MODE_OFF && outcome->mode_after == SG_MODE_ENFORCE)
+        say_on(ctx, change, ports);
+    if (outcome->mode_before == SG_MODE_ENFORCE && outcome->mode_after == SG_MODE_OFF)
+        say_off(ctx, change, ports);
+}
+
+void outcome_say_unattached(const struct cmd_context *ctx, const struct change *change)
+{
+    if (!change->attached && !ctx->dry_run)
+        out_note(&ctx->out, "stored, but the gate is attached to no interface yet:"
+                            " smtpgate attach IFACE\n");
+}
+
+void outcome_say_json(const struct cmd_context *ctx, const struct outcome *outcome)
+{
+    bool changed = outcome->added || outcome->deleted || outcome->edited ||
+                   outcome->mode_before != outcome->mode_after;
+
+    out_json(&ctx->out, json_pack("{s:b, s:i, s:i, s:i, s:b, s:s, s:O}", "changed", changed,
+                                  "added", (int)outcome->added, "deleted", (int)outcome->deleted,
+                                  "edited", (int)outcome->edited, "dry_run", ctx->dry_run, "mode",
+                                  cmd_mode_name(outcome->mode_after), "entries", outcome->entries));
+}
