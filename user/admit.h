@@ -23,7 +23,7 @@
  * With these lists the kernel may drop what no list covers. Not while accounts without a list may
  * come from anywhere: it sees no accounts.
  */
-bool admit_may_close(const struct store_lists *lists, enum store_others others);
+bool admit_may_close(const struct store_rules *rules);
 
 enum admit_by {
     ADMIT_BY_OWN,    /* the account's own list */
@@ -35,8 +35,7 @@ enum admit_by {
 struct admission {
     bool allowed;
     enum admit_by by;
-    bool covered; /* @entry is set: the entry that covers the address */
-    struct store_entry entry;
+    struct account list; /* BY_OWN, BY_HOST: whose entries decided */
 };
 
 /*

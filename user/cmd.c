@@ -238,12 +238,11 @@ int cmd_check_account(const struct cmd_context *ctx, struct err *e)
     return ctx->options[OPT_ACCOUNT] ? account_check(ctx->options[OPT_ACCOUNT], e) : 0;
 }
 
-void cmd_account(const struct cmd_context *ctx, const struct store_settings *settings,
-                 struct account *ret_account)
+void cmd_account(const struct cmd_context *ctx, const char *realm, struct account *ret_account)
 {
     const char *name = ctx->options[OPT_ACCOUNT];
 
-    account_resolve(name ? name : "", settings->realm, ret_account);
+    account_resolve(name ? name : "", realm, ret_account);
 }
 
 int cmd_fail_memory(struct err *e)

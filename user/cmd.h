@@ -100,8 +100,7 @@ const char *cmd_ports(const struct store_settings *settings, char buf[CMD_PORTS_
 int cmd_check_account(const struct cmd_context *ctx, struct err *e);
 
 /* The account of --account, which is a good name, or "" for the host list. */
-void cmd_account(const struct cmd_context *ctx, const struct store_settings *settings,
-                 struct account *ret_account);
+void cmd_account(const struct cmd_context *ctx, const char *realm, struct account *ret_account);
 
 int cmd_fail_memory(struct err *e);
 

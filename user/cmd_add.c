@@ -109,10 +109,10 @@ static int check_limit(const struct adding *adding, struct err *e)
 static int close_gate(struct adding *adding, struct err *e)
 {
     const struct store_settings *before = &adding->change.before;
-    struct store_lists lists = {0};
-    int r = store_read_lists(adding->change.store, &lists, e);
+    struct store_rules rules = {0};
+    int r = store_read_rules(adding->change.store, &rules, e);
 
-    if (r < 0 || before->mode != SG_MODE_OFF || !admit_may_close(&lists, before->others))
+    if (r < 0 || before->mode != SG_MODE_OFF || !admit_may_close(&rules))
         return r;
     r = store_set_mode(adding->change.store, SG_MODE_ENFORCE, e);
     if (r == 0)
@@ -127,7 +127,7 @@ static int add_values(struct adding *adding, const struct who *values, struct er
     size_t i;
     int r;
 
-    cmd_account(adding->ctx, &change->before, &adding->account);
+    cmd_account(adding->ctx, change->before.realm, &adding->account);
     adding->outcome.mode_before = adding->outcome.mode_after = change->before.mode;
     r = store_has_entries(change->store, &adding->account, &listed, e);
     for (i = 0; r == 0 && i < adding->ctx->n_args; i++)

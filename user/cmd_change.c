@@ -34,7 +34,7 @@ static int begin(struct editing *editing, struct err *e)
 
     if (r < 0)
         return r;
-    cmd_account(editing->ctx, &editing->change.before, &editing->account);
+    cmd_account(editing->ctx, editing->change.before.realm, &editing->account);
     editing->outcome.mode_before = editing->outcome.mode_after = editing->change.before.mode;
     return 0;
 }
@@ -233,18 +233,17 @@ static const struct verb disabling = {
     .account = "clears the list of",
 };
 
-/* @lists and @others are those that are left. */
-static void describe_loss(const struct editing *editing, const struct store_lists *lists,
-                          enum store_others others, bool opens, const struct verb *verb,
-                          char question[512])
+/* @left is what will hold. */
+static void describe_loss(const struct editing *editing, const struct store_rules *left, bool opens,
+                          const struct verb *verb, char question[512])
 {
-    bool anywhere = others == STORE_OTHERS_ANYWHERE || !lists->accounts;
-    const char *whence = lists->host ? "where the host list says"
-                         : anywhere  ? "anywhere"
-                                     : "nowhere";
+    bool anywhere = left->others == STORE_OTHERS_ANYWHERE || !left->accounts;
+    const char *whence = left->host ? "where the host list says"
+                         : anywhere ? "anywhere"
+                                    : "nowhere";
     char name[CMD_ACCOUNT_MAX], more[32] = "";
 
-    if (opens && !lists->accounts) {
+    if (opens && !left->accounts) {
         snprintf(question, 512,
                  "This %s and turns the gate off: every source could use a stolen password again.",
                  verb->everything);
@@ -269,16 +268,17 @@ static void describe_loss(const struct editing *editing, const struct store_list
 static int settle_lists(struct editing *editing, enum store_others others, const struct verb *verb,
                         struct err *e)
 {
-    struct store_lists lists = {0};
+    struct store_rules left = {0};
     char question[512];
     bool opens;
-    int r = store_read_lists(editing->change.store, &lists, e);
+    int r = store_read_rules(editing->change.store, &left, e);
 
     if (r < 0)
         return r;
-    opens = editing->change.before.mode != SG_MODE_OFF && !admit_may_close(&lists, others);
+    left.others = others;
+    opens = editing->change.before.mode != SG_MODE_OFF && !admit_may_close(&left);
     if (opens || editing->host_emptied || editing->accounts_emptied) {
-        describe_loss(editing, &lists, others, opens, verb, question);
+        describe_loss(editing, &left, opens, verb, question);
         r = cmd_confirm(editing->ctx, question, e);
     }
     if (r < 0 || !opens)
@@ -385,7 +385,7 @@ int cmd_disable(const struct cmd_context *ctx, struct err *e)
 {
     _cleanup_editing_ struct editing editing = {
         .ctx = ctx, .change = {.lock = -1}, .outcome = {.entries = json_array()}};
-    struct store_lists left = {0};
+    struct store_rules left = {0};
     int r;
 
     if (!editing.outcome.entries)
@@ -408,7 +408,7 @@ int cmd_disable(const struct cmd_context *ctx, struct err *e)
         editing.outcome.mode_before != editing.outcome.mode_after)
         out_note(&ctx->out, "others %s back at anywhere: smtpgate help set\n",
                  ctx->dry_run ? "would be" : "is");
-    if (!*editing.account.name && store_read_lists(editing.change.store, &left, NULL) == 0 &&
+    if (!*editing.account.name && store_read_rules(editing.change.store, &left, NULL) == 0 &&
         left.accounts)
         out_note(&ctx->out, "accounts with a list of their own keep it; to clear those too:"
                             " smtpgate disable --all\n");

@@ -49,6 +49,7 @@ struct service {
     const struct cmd_context *ctx;
     const char *trouble; /* the action when the list cannot be read */
     struct store *store; /* NULL: to be opened with the next request */
+    bool reading;        /* a transaction is open, for all that is asked in one round */
     bool in_trouble;     /* said in the log; no second word before it is over */
     int listeners[LISTEN_MAX];
     size_t n_listeners;
@@ -58,8 +59,16 @@ struct service {
 
 /* ---- the decision ---- */
 
+static void end_reading(struct service *service)
+{
+    if (service->reading)
+        store_rollback(service->store);
+    service->reading = false;
+}
+
 static void forget_store(struct service *service)
 {
+    end_reading(service);
     store_close(TAKE_PTR(service->store));
 }
 
@@ -98,21 +107,33 @@ static const struct addr *read_address(const char *text, struct addr *addr)
     return addr_parse(text, addr, NULL) == 0 ? addr : NULL;
 }
 
+/*
+ * Locking and looking whether the file has changed is half of the work of a decision, so it is done
+ * once for all requests that are there together: the lock is gone before the next poll(2).
+ */
+static int begin_reading(struct service *service, struct err *e)
+{
+    int r = service->reading ? 0 : need_store(service, e);
+
+    if (r < 0 || service->reading)
+        return r;
+    store_set_patience(service->store, service->in_trouble ? SHORT_PATIENCE_MS : PATIENCE_MS);
+    service->reading = true;
+    return store_begin_read(service->store, e);
+}
+
 static int ask_store(struct service *service, const struct policy_request *request,
                      struct admission *ret_admission, struct err *e)
 {
     struct addr addr;
     const struct addr *address = read_address(request->address, &addr);
-    int r = need_store(service, e);
+    int r = begin_reading(service, e);
 
-    if (r < 0)
-        return r;
-    store_set_patience(service->store, service->in_trouble ? SHORT_PATIENCE_MS : PATIENCE_MS);
-    r = store_begin_read(service->store, e);
     if (r == 0)
         r = admit_account(service->store, request->login, address, time(NULL), ret_admission, e);
-    store_rollback(service->store);
-    if (r < 0 && r != -EBUSY)
+    if (r == -EBUSY)
+        end_reading(service);
+    else if (r < 0)
         forget_store(service);
     return r;
 }
@@ -321,6 +342,7 @@ static int poll_once(struct service *service, struct err *e)
     for (i = n_clients; i-- > 0;)
         if (polls[i].revents && serve_client(service, service->clients[i]) < 0)
             drop_client(service, i); /* the last one takes its place, and has been served */
+    end_reading(service);
     for (i = 0; i < service->n_listeners; i++)
         if (polls[n_clients + i].revents)
             accept_client(service, service->listeners[i]);

@@ -176,11 +176,11 @@ static int confirm_realm(const struct cmd_context *ctx, struct change *change, c
                          struct err *e)
 {
     const char *before = change->before.realm;
-    struct store_lists lists = {0};
+    struct store_rules rules = {0};
     char question[512];
-    int r = store_read_lists(change->store, &lists, e);
+    int r = store_read_rules(change->store, &rules, e);
 
-    if (r == 0 && *before && lists.accounts) {
+    if (r == 0 && *before && rules.accounts) {
         snprintf(
             question, sizeof(question),
             "NAME and NAME@%.100s will be two accounts: who logs in by the spelling that has no"
@@ -196,12 +196,13 @@ static int settle_mode(const struct cmd_context *ctx, struct change *change,
                        enum store_others others, struct err *e)
 {
     bool closed = change->before.mode != SG_MODE_OFF, close;
-    struct store_lists lists = {0};
-    int r = store_read_lists(change->store, &lists, e);
+    struct store_rules rules = {0};
+    int r = store_read_rules(change->store, &rules, e);
 
     if (r < 0)
         return r;
-    close = admit_may_close(&lists, others);
+    rules.others = others;
+    close = admit_may_close(&rules);
     if (closed && !close)
         r = cmd_confirm(ctx,
                         "This turns the gate off: accounts without a list of their own may then"

@@ -102,18 +102,15 @@ static int list_entries(const struct cmd_context *ctx, struct store *store, stru
                         struct err *e)
 {
     struct listing listing = {.ctx = ctx, .gate = gate, .e = e};
-    struct store_settings settings;
-    struct store_lists lists = {0};
+    struct store_rules rules = {0};
     struct account account;
     char shown[128];
-    int r = store_read_settings(store, &settings, e);
+    int r = store_read_rules(store, &rules, e);
 
-    if (r == 0)
-        r = store_read_lists(store, &lists, e);
     if (r < 0)
         return r;
-    cmd_account(ctx, &settings, &account);
-    listing.account_width = lists.accounts ? ACCOUNT_WIDTH : 0;
+    cmd_account(ctx, rules.realm, &account);
+    listing.account_width = rules.accounts ? ACCOUNT_WIDTH : 0;
     listing.filter = ctx->n_args ? ctx->args[0] : NULL;
     listing.by_address = listing.filter && addr_parse(listing.filter, &listing.address, NULL) == 0;
     out_stream_begin(&listing.stream, &ctx->out, NULL, "entries");
@@ -256,26 +253,51 @@ static int ask_kernel(struct checking *checking, const struct addr *address, boo
 
 /* What one address comes to. */
 struct checked {
-    struct admission admission; /* by the store; of the account, or of any list */
+    struct admission admission; /* of the account; without one, of any list */
     bool gate;     /* let in by the kernel half, as the kernel or else the store says */
     bool disagree; /* kernel and store */
     bool allowed;  /* in the end */
+    bool covered;  /* by @entry */
+    struct store_entry entry;
 };
 
-/* By any list: what the kernel half goes by. */
-static int find_any(struct checking *checking, const struct addr *address,
-                    struct admission *ret_admission, struct err *e)
+/* @list NULL: any list, which is what the kernel half goes by. */
+static int find_entry(struct checking *checking, const struct account *list,
+                      const struct addr *address, struct checked *checked, struct err *e)
 {
-    struct admission found = {.by = ADMIT_BY_NONE};
-    int r =
-        store_find_covering(checking->store, NULL, address, address, time(NULL), &found.entry, e);
+    int r = store_find_covering(checking->store, list, address, address, time(NULL),
+                                &checked->entry, e);
 
-    if (r < 0 && r != -ENOENT)
+    checked->covered = r == 0;
+    return r == -ENOENT ? 0 : r;
+}
+
+static int judge_gate(struct checking *checking, const struct addr *address,
+                      struct checked *checked, struct err *e)
+{
+    bool stored;
+    int r = find_entry(checking, NULL, address, checked, e);
+
+    if (r < 0)
         return r;
-    found.covered = r == 0;
-    found.allowed = found.covered || checking->settings.mode == SG_MODE_OFF;
-    *ret_admission = found;
-    return 0;
+    checked->gate = stored = checked->covered || checking->settings.mode == SG_MODE_OFF;
+    if (checking->gate)
+        r = ask_kernel(checking, address, &checked->gate, e);
+    checked->disagree = checked->gate != stored;
+    checked->admission = (struct admission){.allowed = stored, .by = ADMIT_BY_NONE};
+    return r;
+}
+
+static int judge_account(struct checking *checking, const char *login, const struct addr *address,
+                         struct checked *checked, struct err *e)
+{
+    struct admission *admission = &checked->admission;
+    int r = admit_account(checking->store, login, address, time(NULL), admission, e);
+
+    checked->covered = false;
+    if (r < 0 || (admission->by != ADMIT_BY_OWN && admission->by != ADMIT_BY_HOST))
+        return r;
+    return find_entry(checking, &admission->list, address, checked, e);
 }
 
 static int judge(struct checking *checking, const struct addr *address, struct checked *ret_checked,
@@ -283,19 +305,10 @@ static int judge(struct checking *checking, const struct addr *address, struct c
 {
     const char *login = checking->ctx->options[OPT_ACCOUNT];
     struct checked checked = {0};
-    int r = find_any(checking, address, &checked.admission, e);
+    int r = judge_gate(checking, address, &checked, e);
 
-    if (r < 0)
-        return r;
-    checked.gate = checked.admission.allowed;
-    if (checking->gate) {
-        r = ask_kernel(checking, address, &checked.gate, e);
-        if (r < 0)
-            return r;
-    }
-    checked.disagree = checked.gate != checked.admission.allowed;
-    if (login)
-        r = admit_account(checking->store, login, address, time(NULL), &checked.admission, e);
+    if (r == 0 && login)
+        r = judge_account(checking, login, address, &checked, e);
     if (r < 0)
         return r;
     checked.allowed = checked.gate && (!login || checked.admission.allowed);
@@ -306,26 +319,30 @@ static int judge(struct checking *checking, const struct addr *address, struct c
 static const char *check_why(const struct checking *checking, const struct checked *checked,
                              char buf[CMD_ENTRY_MAX + 64])
 {
-    const struct admission *admission = &checked->admission;
-    const char *login = checking->ctx->options[OPT_ACCOUNT];
+    bool off = checking->settings.mode == SG_MODE_OFF;
     char text[CMD_ENTRY_MAX];
 
-    if (admission->covered)
-        snprintf(buf, CMD_ENTRY_MAX + 64, "by %s", cmd_entry(&admission->entry, text));
-    else if (!login)
-        snprintf(buf, CMD_ENTRY_MAX + 64, "%s",
-                 checking->settings.mode == SG_MODE_OFF ? "the gate is off" : "no entry covers it");
-    else if (admission->by == ADMIT_BY_OWN || admission->by == ADMIT_BY_HOST)
-        snprintf(buf, CMD_ENTRY_MAX + 64, "no entry of %s covers it",
-                 admission->by == ADMIT_BY_OWN ? "the account's own list"
-                                               : "the host list, which the account follows,");
-    else if (admission->by == ADMIT_BY_OTHERS)
-        snprintf(buf, CMD_ENTRY_MAX + 64,
-                 "the account has no list, and others may send from %s (smtpgate help set)",
-                 admission->allowed ? "anywhere" : "nowhere");
-    else
-        snprintf(buf, CMD_ENTRY_MAX + 64, "the gate is off");
-    return buf;
+    if (checked->covered) {
+        snprintf(buf, CMD_ENTRY_MAX + 64, "by %s", cmd_entry(&checked->entry, text));
+        return buf;
+    }
+    if (!checking->ctx->options[OPT_ACCOUNT])
+        return off ? "the gate is off" : "no entry covers it";
+    switch (checked->admission.by) {
+    case ADMIT_BY_OWN:
+        return "no entry of the account's own list covers it";
+    case ADMIT_BY_HOST:
+        return "no entry of the host list, which the account follows, covers it";
+    case ADMIT_BY_OTHERS:
+        return checked->admission.allowed
+                   ? "the account has no list, and others may send from anywhere (smtpgate help"
+                     " set)"
+                   : "the account has no list, and others may send from nowhere (smtpgate help"
+                     " set)";
+    case ADMIT_BY_NONE:
+    default:
+        return "the gate is off";
+    }
 }
 
 static const char *list_name(enum admit_by by)
@@ -340,16 +357,15 @@ static json_t *checked_json(const struct checking *checking, const struct checke
                             const char *address)
 {
     const char *login = checking->ctx->options[OPT_ACCOUNT];
-    const struct store_entry *entry = &checked->admission.entry;
+    const struct store_entry *entry = &checked->entry;
     char who[WHO_TEXT_MAX];
-    json_t *row =
-        json_pack("{s:s, s:b, s:o, s:b}", "address", address, "allowed", checked->allowed, "entry",
-                  checked->admission.covered
-                      ? json_pack("{s:I, s:s, s:o, s:s}", "id", (json_int_t)entry->id, "who",
-                                  who_print(&entry->who, who), "account",
-                                  out_json_text(entry->account), "remark", entry->remark)
-                      : json_null(),
-                  "disagree", checked->disagree);
+    json_t *row = json_pack(
+        "{s:s, s:b, s:o, s:b}", "address", address, "allowed", checked->allowed, "entry",
+        checked->covered ? json_pack("{s:I, s:s, s:o, s:s}", "id", (json_int_t)entry->id, "who",
+                                     who_print(&entry->who, who), "account",
+                                     out_json_text(entry->account), "remark", entry->remark)
+                         : json_null(),
+        "disagree", checked->disagree);
 
     if (login) {
         json_object_set_new(row, "account", json_string(login));

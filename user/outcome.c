@@ -61,12 +61,12 @@ static void say_on(const struct cmd_context *ctx, const struct change *change, c
 
 static void say_off(const struct cmd_context *ctx, const struct change *change, const char *ports)
 {
-    struct store_lists left = {0};
+    struct store_rules left = {0};
     const char *list;
 
     /* A dry run has taken everything back, so that what would be left is not known any more. */
     if (!ctx->dry_run)
-        store_read_lists(change->store, &left, NULL);
+        store_read_rules(change->store, &left, NULL);
     list = left.accounts ? "host list" : "list";
     if (ctx->dry_run)
         out_warn(&ctx->out,

@@ -14,97 +14,15 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "store_sql.h"
+
 #define STORE_FILE       "smtpgate.db"
-#define STORE_APP_ID     0x534d5447 /* "SMTG" in the file's header */
-#define STORE_VERSION    2
 #define STORE_BUSY_MS    5000
 #define STORE_LIMIT_INIT 10
 #define STORE_CACHE_KIB  16384
 
 #define STRING_OF(x) #x
 #define STRING(x)    STRING_OF(x)
-
-/*
- * entry.first/last are the addresses in network byte order, 4 or 16 bytes, so that BLOB order is
- * address order. prefix has a row for each entry that needs the prefix: the rows are the reference
- * count, and they lead from an address to its entry, within a list (primary key) and over all lists
- * (prefix_union, which is what the kernel gets). Accounts compare as account.h says: NOCASE.
- */
-#define PREFIX_TABLE                                                                      \
-    "CREATE TABLE prefix (account TEXT NOT NULL COLLATE NOCASE, family INTEGER NOT NULL," \
-    " addr BLOB NOT NULL, len INTEGER NOT NULL, entry INTEGER NOT NULL,"                  \
-    " PRIMARY KEY (account, family, addr, len, entry)) STRICT, WITHOUT ROWID;"
-#define PREFIX_INDEX "CREATE INDEX prefix_union ON prefix (family, addr, len);"
-#define ENTRY_TABLE                                                                               \
-    "CREATE TABLE entry (id INTEGER PRIMARY KEY AUTOINCREMENT,"                                   \
-    " account TEXT NOT NULL COLLATE NOCASE, family INTEGER NOT NULL, first BLOB NOT NULL,"        \
-    " last BLOB NOT NULL, kind INTEGER NOT NULL, remark TEXT NOT NULL, created INTEGER NOT NULL," \
-    " expires INTEGER NOT NULL DEFAULT 0, UNIQUE (account, family, first, last, kind)) STRICT;"
-
-static const char schema[] =
-    "CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL,"
-    " revision INTEGER NOT NULL, serial INTEGER NOT NULL, mode INTEGER NOT NULL, list_limit "
-    "INTEGER NOT NULL, others INTEGER NOT NULL DEFAULT 0, realm TEXT NOT NULL DEFAULT '') STRICT;"
-    "CREATE TABLE port (port INTEGER PRIMARY KEY, slot INTEGER NOT NULL UNIQUE,"
-    " guarded INTEGER NOT NULL) STRICT;" ENTRY_TABLE PREFIX_TABLE PREFIX_INDEX
-    "CREATE TABLE interface (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL,"
-    " mode INTEGER NOT NULL, wanted INTEGER NOT NULL) STRICT;";
-
-/*
- * Version 1 had the host list only, and found prefixes by (family, addr, len, entry). The counter
- * of entry numbers goes along: a number is never given twice.
- */
-static const char migration_1_to_2[] =
-    "ALTER TABLE setting ADD COLUMN others INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE setting ADD COLUMN realm TEXT NOT NULL DEFAULT '';"
-    "DROP INDEX prefix_entry;"
-    "ALTER TABLE prefix RENAME TO prefix_1; ALTER TABLE entry RENAME TO entry_1;" ENTRY_TABLE
-        PREFIX_TABLE
-    "INSERT INTO entry (id, account, family, first, last, kind, remark, created, expires)"
-    " SELECT id, account, family, first, last, kind, remark, created, expires FROM entry_1;"
-    "INSERT INTO prefix (account, family, addr, len, entry)"
-    " SELECT account, p.family, addr, len, entry FROM prefix_1 p JOIN entry_1 e ON e.id = "
-    "p.entry;" PREFIX_INDEX "UPDATE sqlite_sequence SET seq = (SELECT max(seq) FROM sqlite_sequence"
-    " WHERE name IN ('entry', 'entry_1')) WHERE name = 'entry';"
-    "INSERT INTO sqlite_sequence (name, seq) SELECT 'entry', seq FROM sqlite_sequence"
-    " WHERE name = 'entry_1' AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'entry');"
-    "DROP TABLE prefix_1; DROP TABLE entry_1;"
-    "PRAGMA user_version = 2;";
-
-/* Statements that are worth keeping: run for each entry of a long change, or each decision. */
-#define KEPT_STATEMENTS(X)                                                                        \
-    X(VERSION, "PRAGMA user_version")                                                             \
-    X(SETTING, "SELECT id, revision, mode, list_limit, others, realm FROM setting")               \
-    X(PORTS, "SELECT port, slot, guarded FROM port ORDER BY port")                                \
-    X(HAS_ENTRIES, "SELECT EXISTS (SELECT 1 FROM entry WHERE account IN (?1, ?2))")               \
-    X(HAS_OTHER_ENTRIES, "SELECT EXISTS (SELECT 1 FROM entry WHERE account > '')")                \
-    X(FIND_EXACT, "SELECT id FROM entry WHERE account IN (?1, ?2) AND family = ?3 AND first = ?4" \
-                  " AND last = ?5 AND kind = ?6")                                                 \
-    X(FIND_SPELLING, "SELECT account FROM entry WHERE account IN (?1, ?2) LIMIT 1")               \
-    X(INSERT_ENTRY, "INSERT INTO entry (account, family, first, last, kind, remark, created)"     \
-                    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                       \
-    X(DELETE_ENTRY, "DELETE FROM entry WHERE id = ?1")                                            \
-    X(INSERT_PREFIX,                                                                              \
-      "INSERT INTO prefix (family, addr, len, account, entry) VALUES (?1, ?2, ?3, ?4, ?5)")       \
-    X(DELETE_PREFIX,                                                                              \
-      "DELETE FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3 AND account = ?4"          \
-      " AND entry = ?5")                                                                          \
-    X(HAS_PREFIX, "SELECT 1 FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3 LIMIT 1")    \
-    X(NEAREST, "SELECT addr, len FROM prefix WHERE family = ?1 AND (addr, len) <= (?2, ?3)"       \
-               " ORDER BY addr DESC, len DESC LIMIT 1")                                           \
-    X(NEAREST_IN_LIST, "SELECT addr, len FROM prefix WHERE account = ?4 AND family = ?1"          \
-                       " AND (addr, len) <= (?2, ?3) ORDER BY addr DESC, len DESC LIMIT 1")       \
-    X(COVERING,                                                                                   \
-      "SELECT " ENTRY_COLUMNS " FROM entry WHERE id IN"                                           \
-      " (SELECT entry FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3)" COVERING_TAIL)   \
-    X(COVERING_IN_LIST,                                                                           \
-      "SELECT " ENTRY_COLUMNS " FROM entry WHERE id IN"                                           \
-      " (SELECT entry FROM prefix WHERE account = ?4 AND family = ?1 AND addr = ?2"               \
-      " AND len = ?3)" COVERING_TAIL)
-
-#define ENTRY_COLUMNS "id, family, first, last, kind, remark, account, created, expires"
-#define COVERING_TAIL \
-    " AND last >= ?5 AND (expires = 0 OR expires > ?6) ORDER BY first DESC, last, id LIMIT 1"
 
 enum kept {
 #define X(name, sql) KEPT_##name,
@@ -120,6 +38,9 @@ struct store {
     int changes_before; /* sqlite3_total_changes() when it began */
     bool kernel_changed;
     struct delta delta;
+    /* Prefixes that came and went, by family (IPv4 first) and length; not written yet. */
+    int64_t lengths[2][129];
+    bool lengths_changed;
     sqlite3_stmt *kept[KEPT_COUNT];
 };
 
@@ -489,10 +410,21 @@ bool store_has_moved(struct store *store)
            moved;
 }
 
+static int fail_damaged(const struct store *store, const char *what, struct err *e)
+{
+    err_set(e, 0, EXIT_REFUSED,
+            "the store %s is damaged (%s); nothing changed, the gate stays as"
+            " it is",
+            store->path, what);
+    err_hint(e, "put back a copy of %s from a backup, then: smtpgate sync", store->path);
+    return -EUCLEAN;
+}
+
 int store_verify(struct store *store, struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
     const char *text;
+    int64_t differ;
     int r = prepare(store, "PRAGMA quick_check(1)", &stmt, e);
 
     if (r < 0)
@@ -501,19 +433,27 @@ int store_verify(struct store *store, struct err *e)
     if (r < 0)
         return r;
     text = r ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
-    if (text && !strcmp(text, "ok"))
-        return 0;
-    if (text && strrchr(text, '\n')) /* a heading stands in front */
-        text = strrchr(text, '\n') + 1;
-    err_set(e, 0, EXIT_REFUSED,
-            "the store %s is damaged (%s); nothing changed, the gate stays as"
-            " it is",
-            store->path, text ? text : "no answer");
-    err_hint(e, "put back a copy of %s from a backup, then: smtpgate sync", store->path);
-    return -EUCLEAN;
+    if (!text || strcmp(text, "ok") != 0) {
+        if (text && strrchr(text, '\n')) /* a heading stands in front */
+            text = strrchr(text, '\n') + 1;
+        return fail_damaged(store, text ? text : "no answer", e);
+    }
+    /* A length that is not counted is not looked for: its entries would let nobody in. */
+    r = query_int(
+        store, "SELECT EXISTS (" COUNT_LENGTHS " EXCEPT SELECT family, len, prefixes FROM length)",
+        &differ, e);
+    return r == 0 && differ ? fail_damaged(store, "table length does not fit", e) : r;
 }
 
 /* ---- transactions ---- */
+
+static void forget_changes(struct store *store)
+{
+    store->kernel_changed = false;
+    store->delta.count = 0;
+    memset(store->lengths, 0, sizeof(store->lengths));
+    store->lengths_changed = false;
+}
 
 int store_begin(struct store *store, struct err *e)
 {
@@ -525,15 +465,22 @@ int store_begin(struct store *store, struct err *e)
         return r;
     store->in_transaction = true;
     store->changes_before = sqlite3_total_changes(store->db);
-    store->kernel_changed = false;
-    store->delta.count = 0;
+    forget_changes(store);
     return 0;
+}
+
+static int run_kept(struct store *store, enum kept which, struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, which, &stmt, e);
+
+    return r == 0 ? step_done(store, stmt, e) : r;
 }
 
 int store_begin_read(struct store *store, struct err *e)
 {
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
-    int r = exec(store, "BEGIN", e);
+    int r = run_kept(store, KEPT_BEGIN, e);
 
     if (r < 0)
         return r;
@@ -548,6 +495,38 @@ int store_begin_read(struct store *store, struct err *e)
                : fail_newer(store, sqlite3_column_int64(stmt, 0), e);
 }
 
+static int write_length(struct store *store, enum addr_family family, int len, int64_t step,
+                        struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_ADD_LENGTH, &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int(stmt, 1, family);
+    sqlite3_bind_int(stmt, 2, len);
+    sqlite3_bind_int64(stmt, 3, step);
+    return step_done(store, stmt, e);
+}
+
+/* Once for a whole change, as a long list has few lengths. */
+static int write_lengths(struct store *store, struct err *e)
+{
+    int len, r = 0;
+
+    if (!store->lengths_changed)
+        return 0;
+    for (len = 0; r == 0 && len <= 128; len++) {
+        if (store->lengths[0][len])
+            r = write_length(store, ADDR_IP4, len, store->lengths[0][len], e);
+        if (r == 0 && store->lengths[1][len])
+            r = write_length(store, ADDR_IP6, len, store->lengths[1][len], e);
+    }
+    memset(store->lengths, 0, sizeof(store->lengths));
+    store->lengths_changed = false;
+    return r;
+}
+
 /*
  * A COMMIT may fail after it has taken effect (in the last sync of the directory). The serial
  * number tells which it was, so that "nothing changed" is true when it is said.
@@ -557,7 +536,10 @@ int store_commit(struct store *store, struct err *e)
     static const char read_serial[] = "SELECT serial FROM setting";
     bool changed = sqlite3_total_changes(store->db) != store->changes_before;
     int64_t serial = 0, now = 0;
-    int r = changed ? exec(store, "UPDATE setting SET serial = serial + 1", e) : 0;
+    int r = write_lengths(store, e);
+
+    if (r == 0 && changed)
+        r = exec(store, "UPDATE setting SET serial = serial + 1", e);
 
     if (r == 0 && changed)
         r = query_int(store, read_serial, &serial, e);
@@ -578,10 +560,9 @@ void store_rollback(struct store *store)
 {
     if (!store->in_transaction)
         return;
-    sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    run_kept(store, KEPT_ROLLBACK, NULL);
     store->in_transaction = false;
-    store->kernel_changed = false;
-    store->delta.count = 0;
+    forget_changes(store);
 }
 
 const struct delta *store_delta(struct store *store)
@@ -623,11 +604,22 @@ static int read_ports(struct store *store, struct store_settings *settings, stru
     return r;
 }
 
+/* What is set for the others, and the realm, from two columns of a row. */
+static bool column_rules(sqlite3_stmt *stmt, int at, enum store_others *ret_others,
+                         char ret_realm[ACCOUNT_MAX + 1])
+{
+    int64_t others = sqlite3_column_int64(stmt, at);
+
+    *ret_others = (enum store_others)others;
+    return (others == STORE_OTHERS_ANYWHERE || others == STORE_OTHERS_NOWHERE) &&
+           column_text(stmt, at + 1, ret_realm, ACCOUNT_MAX + 1);
+}
+
 int store_read_settings(struct store *store, struct store_settings *ret_settings, struct err *e)
 {
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
     struct store_settings settings = {0};
-    int64_t id, revision, mode, limit, others;
+    int64_t id, revision, mode, limit;
     int r;
 
     r = keep(store, KEPT_SETTING, &stmt, e);
@@ -642,16 +634,13 @@ int store_read_settings(struct store *store, struct store_settings *ret_settings
     revision = sqlite3_column_int64(stmt, 1);
     mode = sqlite3_column_int64(stmt, 2);
     limit = sqlite3_column_int64(stmt, 3);
-    others = sqlite3_column_int64(stmt, 4);
     if (id <= 0 || revision <= 0 || limit < 0 || limit > UINT32_MAX || !mode_is_known(mode) ||
-        others < STORE_OTHERS_ANYWHERE || others > STORE_OTHERS_NOWHERE ||
-        !column_text(stmt, 5, settings.realm, sizeof(settings.realm)))
+        !column_rules(stmt, 4, &settings.others, settings.realm))
         return fail_row(store, "setting", e);
     settings.id = (uint64_t)id;
     settings.revision = (uint64_t)revision;
     settings.mode = (enum sg_mode)mode;
     settings.limit = (uint32_t)limit;
-    settings.others = (enum store_others)others;
     r = read_ports(store, &settings, e);
     if (r < 0)
         return r;
@@ -670,31 +659,22 @@ int store_read_counts(struct store *store, struct store_counts *ret_counts, stru
          offsetof(struct store_counts, host_entries)},
         {"SELECT count(DISTINCT account) FROM entry WHERE account > ''",
          offsetof(struct store_counts, accounts)},
-        {"SELECT count(*) FROM (SELECT DISTINCT family, addr, len FROM prefix)",
-         offsetof(struct store_counts, prefixes)},
+        {"SELECT ifnull(sum(prefixes), 0) FROM length", offsetof(struct store_counts, prefixes)},
     };
     struct store_counts counts = {0};
     int64_t count;
     size_t i;
+    int r = write_lengths(store, e);
 
+    if (r < 0)
+        return r;
     for (i = 0; i < ARRAY_SIZE(queries); i++) {
-        int r = query_int(store, queries[i].sql, &count, e);
-
+        r = query_int(store, queries[i].sql, &count, e);
         if (r < 0)
             return r;
         *(uint64_t *)((char *)&counts + queries[i].at) = (uint64_t)count;
     }
     *ret_counts = counts;
-    return 0;
-}
-
-static int read_flag(struct store *store, sqlite3_stmt *stmt, bool *ret_flag, struct err *e)
-{
-    int r = step(store, stmt, e);
-
-    if (r < 0)
-        return r;
-    *ret_flag = sqlite3_column_int64(stmt, 0) != 0;
     return 0;
 }
 
@@ -707,23 +687,29 @@ int store_has_entries(struct store *store, const struct account *account, bool *
     if (r < 0)
         return r;
     bind_account(stmt, account);
-    return read_flag(store, stmt, ret_any, e);
+    r = step(store, stmt, e);
+    if (r < 0)
+        return r;
+    *ret_any = sqlite3_column_int64(stmt, 0) != 0;
+    return 0;
 }
 
-int store_read_lists(struct store *store, struct store_lists *ret_lists, struct err *e)
+int store_read_rules(struct store *store, struct store_rules *ret_rules, struct err *e)
 {
-    static const struct account host;
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
-    struct store_lists lists = {0};
-    int r = store_has_entries(store, &host, &lists.host, e);
+    struct store_rules rules;
+    int r = keep(store, KEPT_RULES, &stmt, e);
 
     if (r == 0)
-        r = keep(store, KEPT_HAS_OTHER_ENTRIES, &stmt, e);
-    if (r == 0)
-        r = read_flag(store, stmt, &lists.accounts, e);
-    if (r == 0)
-        *ret_lists = lists;
-    return r;
+        r = step(store, stmt, e);
+    if (r < 0)
+        return r;
+    if (r == 0 || !column_rules(stmt, 2, &rules.others, rules.realm))
+        return fail_row(store, "setting", e);
+    rules.host = sqlite3_column_int64(stmt, 0) != 0;
+    rules.accounts = sqlite3_column_int64(stmt, 1) != 0;
+    *ret_rules = rules;
+    return 0;
 }
 
 int store_count_entries(struct store *store, const struct account *account, uint64_t *ret_count,
@@ -916,8 +902,12 @@ static int change_prefixes(struct store *store, const struct who *who, const cha
             held = has_prefix(store, &prefixes[i], e);
         if (held < 0)
             return held;
-        if (!held && delta_push(&store->delta, &prefixes[i], direction) < 0)
+        if (held)
+            continue;
+        if (delta_push(&store->delta, &prefixes[i], direction) < 0)
             return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory; nothing changed");
+        store->lengths[who->first.family == ADDR_IP6][prefixes[i].len] += direction;
+        store->lengths_changed = true;
     }
     store->kernel_changed = true;
     return 0;
@@ -1149,9 +1139,31 @@ struct covering {
     const char *account; /* one spelling; NULL any list */
     const struct addr *first, *last;
     int64_t now;
+    bool any;          /* the first entry found will do */
+    bool lengths[129]; /* that any list has */
     struct store_entry best;
     bool found;
 };
+
+static int read_lengths(struct store *store, struct covering *covering, struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = write_lengths(store, e);
+
+    if (r == 0)
+        r = keep(store, KEPT_LENGTHS, &stmt, e);
+    if (r < 0)
+        return r;
+    sqlite3_bind_int(stmt, 1, covering->first->family);
+    while ((r = step(store, stmt, e)) > 0) {
+        int64_t len = sqlite3_column_int64(stmt, 0);
+
+        if (len < 0 || len > 128)
+            return fail_row(store, "length", e);
+        covering->lengths[len] = true;
+    }
+    return r;
+}
 
 /* The best entry of those that need just @prefix. */
 static int try_prefix(struct store *store, const struct prefix *prefix, struct covering *covering,
@@ -1184,29 +1196,50 @@ static int try_prefix(struct store *store, const struct prefix *prefix, struct c
  * longest to the shortest: the last row at or before (first, longest) is one of them, or shows how
  * long the next one can be at most. For if a prefix P contains the address and the nearest row Q,
  * which stands between P and the address, does not, then P contains Q's address too, so P is no
- * longer than what both addresses share. Each step is one search in an index, and the length
- * falls with each.
+ * longer than what both addresses share. Each step is one search in an index, the length falls with
+ * each, and lengths that no prefix has are passed over.
  */
 static int find_covering(struct store *store, struct covering *covering, struct err *e)
 {
-    unsigned int bits = (unsigned int)addr_len(covering->first->family) * 8;
-    struct prefix from = {.addr = *covering->first, .len = (uint8_t)bits}, found;
+    int len = (int)addr_len(covering->first->family) * 8;
+    struct prefix from, found;
     int r;
 
-    while ((r = find_nearest(store, covering->account, &from, &found, e)) == 0) {
-        unsigned int len = common_bits(&found.addr, covering->first);
-
-        if (prefix_contains(&found, covering->first)) {
-            r = try_prefix(store, &found, covering, e);
-            if (r < 0)
-                return r;
-            if (found.len == 0)
-                return 0;
-            len = found.len - 1U;
+    for (;; len--) {
+        while (len >= 0 && !covering->lengths[len])
+            len--;
+        if (len < 0)
+            return 0;
+        from = (struct prefix){.addr = mask_addr(covering->first, (unsigned int)len),
+                               .len = (uint8_t)len};
+        r = find_nearest(store, covering->account, &from, &found, e);
+        if (r < 0)
+            return r == -ENOENT ? 0 : r;
+        if (!prefix_contains(&found, covering->first)) {
+            /* Less than now: of the same length and more, only @from itself contains it. */
+            len = (int)common_bits(&found.addr, covering->first) + 1;
+            continue;
         }
-        from = (struct prefix){.addr = mask_addr(covering->first, len), .len = (uint8_t)len};
+        r = try_prefix(store, &found, covering, e);
+        if (r < 0 || (covering->found && covering->any))
+            return r;
+        len = found.len;
     }
-    return r == -ENOENT ? 0 : r;
+}
+
+static int find_in_list(struct store *store, const struct account *account,
+                        struct covering *covering, struct err *e)
+{
+    int r = read_lengths(store, covering, e);
+
+    covering->account = account ? account->name : NULL;
+    if (r == 0)
+        r = find_covering(store, covering, e);
+    if (r < 0 || (covering->found && covering->any) || !account ||
+        !strcmp(account->name, account->other))
+        return r;
+    covering->account = account->other;
+    return find_covering(store, covering, e);
 }
 
 int store_find_covering(struct store *store, const struct account *account,
@@ -1214,20 +1247,25 @@ int store_find_covering(struct store *store, const struct account *account,
                         struct store_entry *ret_entry, struct err *e)
 {
     struct covering covering = {.first = first, .last = last, .now = now};
-    int r;
+    int r = find_in_list(store, account, &covering, e);
 
-    covering.account = account ? account->name : NULL;
-    r = find_covering(store, &covering, e);
-    if (r == 0 && account && strcmp(account->name, account->other) != 0) {
-        covering.account = account->other;
-        r = find_covering(store, &covering, e);
-    }
     if (r < 0)
         return r;
     if (!covering.found)
         return -ENOENT;
     *ret_entry = covering.best;
     return 0;
+}
+
+int store_covers(struct store *store, const struct account *account, const struct addr *addr,
+                 int64_t now, bool *ret_covered, struct err *e)
+{
+    struct covering covering = {.first = addr, .last = addr, .now = now, .any = true};
+    int r = find_in_list(store, account, &covering, e);
+
+    if (r == 0)
+        *ret_covered = covering.found;
+    return r;
 }
 
 int store_each_entry(struct store *store, const struct account *account, enum store_order order,

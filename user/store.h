@@ -72,10 +72,11 @@ struct store_counts {
     uint64_t accounts; /* that have a list of their own, by their spelling */
 };
 
-/* Which lists have entries, expired ones included. */
-struct store_lists {
-    bool host;
-    bool accounts;
+/* What the lists mean: which have entries, expired ones included, and what is set beside. */
+struct store_rules {
+    bool host, accounts; /* the host list, any other list */
+    enum store_others others;
+    char realm[ACCOUNT_MAX + 1];
 };
 
 enum store_iface_mode {
@@ -123,7 +124,7 @@ bool store_kernel_changed(const struct store *store);
 
 int store_read_settings(struct store *store, struct store_settings *ret_settings, struct err *e);
 int store_read_counts(struct store *store, struct store_counts *ret_counts, struct err *e);
-int store_read_lists(struct store *store, struct store_lists *ret_lists, struct err *e);
+int store_read_rules(struct store *store, struct store_rules *ret_rules, struct err *e);
 int store_count_entries(struct store *store, const struct account *account, uint64_t *ret_count,
                         struct err *e);
 /* Costs the same at any size of the list. */
@@ -165,6 +166,10 @@ int store_find_who(struct store *store, const struct who *who, const struct acco
 int store_find_covering(struct store *store, const struct account *account,
                         const struct addr *first, const struct addr *last, int64_t now,
                         struct store_entry *ret_entry, struct err *e);
+
+/* Whether any entry does, which is quicker to say. */
+int store_covers(struct store *store, const struct account *account, const struct addr *addr,
+                 int64_t now, bool *ret_covered, struct err *e);
 
 enum store_order {
     STORE_BY_ID,

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The store's SQL: tables, the way from an older version to this one, and the statements that are
+ * worth keeping prepared. Text only, for store.c alone; knows nothing of how it is run.
+ */
+#ifndef SMTPGATE_STORE_SQL_H
+#define SMTPGATE_STORE_SQL_H
+
+#define STORE_APP_ID  0x534d5447 /* "SMTG" in the file's header */
+#define STORE_VERSION 2
+
+/*
+ * entry.first/last are the addresses in network byte order, 4 or 16 bytes, so that BLOB order is
+ * address order. prefix has a row for each entry that needs the prefix: the rows are the reference
+ * count, and they lead from an address to its entry, within a list (primary key) and over all lists
+ * (prefix_union, which is what the kernel gets). Accounts compare as account.h says: NOCASE.
+ */
+#define PREFIX_TABLE                                                                      \
+    "CREATE TABLE prefix (account TEXT NOT NULL COLLATE NOCASE, family INTEGER NOT NULL," \
+    " addr BLOB NOT NULL, len INTEGER NOT NULL, entry INTEGER NOT NULL,"                  \
+    " PRIMARY KEY (account, family, addr, len, entry)) STRICT, WITHOUT ROWID;"
+#define PREFIX_INDEX "CREATE INDEX prefix_union ON prefix (family, addr, len);"
+/* How many prefixes of each length all lists together have, so that no other length is tried. */
+#define LENGTH_TABLE                                                      \
+    "CREATE TABLE length (family INTEGER NOT NULL, len INTEGER NOT NULL," \
+    " prefixes INTEGER NOT NULL, PRIMARY KEY (family, len)) STRICT, WITHOUT ROWID;"
+#define COUNT_LENGTHS                                                                   \
+    "SELECT family, len, count(*) FROM (SELECT DISTINCT family, addr, len FROM prefix)" \
+    " GROUP BY family, len"
+#define ENTRY_TABLE                                                                               \
+    "CREATE TABLE entry (id INTEGER PRIMARY KEY AUTOINCREMENT,"                                   \
+    " account TEXT NOT NULL COLLATE NOCASE, family INTEGER NOT NULL, first BLOB NOT NULL,"        \
+    " last BLOB NOT NULL, kind INTEGER NOT NULL, remark TEXT NOT NULL, created INTEGER NOT NULL," \
+    " expires INTEGER NOT NULL DEFAULT 0, UNIQUE (account, family, first, last, kind)) STRICT;"
+
+static const char schema[] =
+    "CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL,"
+    " revision INTEGER NOT NULL, serial INTEGER NOT NULL, mode INTEGER NOT NULL, list_limit "
+    "INTEGER NOT NULL, others INTEGER NOT NULL DEFAULT 0, realm TEXT NOT NULL DEFAULT '') STRICT;"
+    "CREATE TABLE port (port INTEGER PRIMARY KEY, slot INTEGER NOT NULL UNIQUE,"
+    " guarded INTEGER NOT NULL) STRICT;" ENTRY_TABLE PREFIX_TABLE PREFIX_INDEX LENGTH_TABLE
+    "CREATE TABLE interface (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL,"
+    " mode INTEGER NOT NULL, wanted INTEGER NOT NULL) STRICT;";
+
+/*
+ * Version 1 had the host list only, and found prefixes by (family, addr, len, entry). The counter
+ * of entry numbers goes along: a number is never given twice.
+ */
+static const char migration_1_to_2[] =
+    "ALTER TABLE setting ADD COLUMN others INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE setting ADD COLUMN realm TEXT NOT NULL DEFAULT '';"
+    "DROP INDEX prefix_entry;"
+    "ALTER TABLE prefix RENAME TO prefix_1; ALTER TABLE entry RENAME TO entry_1;" ENTRY_TABLE
+        PREFIX_TABLE
+    "INSERT INTO entry (id, account, family, first, last, kind, remark, created, expires)"
+    " SELECT id, account, family, first, last, kind, remark, created, expires FROM entry_1;"
+    "INSERT INTO prefix (account, family, addr, len, entry)"
+    " SELECT account, p.family, addr, len, entry FROM prefix_1 p JOIN entry_1 e ON e.id = "
+    "p.entry;" PREFIX_INDEX "UPDATE sqlite_sequence SET seq = (SELECT max(seq) FROM sqlite_sequence"
+    " WHERE name IN ('entry', 'entry_1')) WHERE name = 'entry';"
+    "INSERT INTO sqlite_sequence (name, seq) SELECT 'entry', seq FROM sqlite_sequence"
+    " WHERE name = 'entry_1' AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'entry');"
+    "DROP TABLE prefix_1; DROP TABLE entry_1;" LENGTH_TABLE "INSERT INTO length " COUNT_LENGTHS ";"
+    "PRAGMA user_version = 2;";
+
+/* Statements that are worth keeping: run for each entry of a long change, or each decision. */
+#define KEPT_STATEMENTS(X)                                                                        \
+    X(BEGIN, "BEGIN")                                                                             \
+    X(ROLLBACK, "ROLLBACK")                                                                       \
+    X(VERSION, "PRAGMA user_version")                                                             \
+    X(SETTING, "SELECT id, revision, mode, list_limit, others, realm FROM setting")               \
+    X(PORTS, "SELECT port, slot, guarded FROM port ORDER BY port")                                \
+    X(HAS_ENTRIES, "SELECT EXISTS (SELECT 1 FROM entry WHERE account = ?1)"                       \
+                   " OR EXISTS (SELECT 1 FROM entry WHERE account = ?2)")                         \
+    X(RULES, "SELECT EXISTS (SELECT 1 FROM entry WHERE account = ''),"                            \
+             " EXISTS (SELECT 1 FROM entry WHERE account > ''), others, realm FROM setting")      \
+    X(FIND_EXACT, "SELECT id FROM entry WHERE account IN (?1, ?2) AND family = ?3 AND first = ?4" \
+                  " AND last = ?5 AND kind = ?6")                                                 \
+    X(FIND_SPELLING, "SELECT account FROM entry WHERE account IN (?1, ?2) LIMIT 1")               \
+    X(INSERT_ENTRY, "INSERT INTO entry (account, family, first, last, kind, remark, created)"     \
+                    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                       \
+    X(DELETE_ENTRY, "DELETE FROM entry WHERE id = ?1")                                            \
+    X(INSERT_PREFIX,                                                                              \
+      "INSERT INTO prefix (family, addr, len, account, entry) VALUES (?1, ?2, ?3, ?4, ?5)")       \
+    X(DELETE_PREFIX,                                                                              \
+      "DELETE FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3 AND account = ?4"          \
+      " AND entry = ?5")                                                                          \
+    X(HAS_PREFIX, "SELECT 1 FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3 LIMIT 1")    \
+    X(LENGTHS, "SELECT len FROM length WHERE family = ?1 AND prefixes > 0")                       \
+    X(ADD_LENGTH, "INSERT INTO length VALUES (?1, ?2, ?3)"                                        \
+                  " ON CONFLICT (family, len) DO UPDATE SET prefixes = prefixes + ?3")            \
+    X(NEAREST, "SELECT addr, len FROM prefix WHERE family = ?1 AND (addr, len) <= (?2, ?3)"       \
+               " ORDER BY addr DESC, len DESC LIMIT 1")                                           \
+    X(NEAREST_IN_LIST, "SELECT addr, len FROM prefix WHERE account = ?4 AND family = ?1"          \
+                       " AND (addr, len) <= (?2, ?3) ORDER BY addr DESC, len DESC LIMIT 1")       \
+    X(COVERING,                                                                                   \
+      "SELECT " ENTRY_COLUMNS " FROM entry WHERE id IN"                                           \
+      " (SELECT entry FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3)" COVERING_TAIL)   \
+    X(COVERING_IN_LIST,                                                                           \
+      "SELECT " ENTRY_COLUMNS " FROM entry WHERE id IN"                                           \
+      " (SELECT entry FROM prefix WHERE account = ?4 AND family = ?1 AND addr = ?2"               \
+      " AND len = ?3)" COVERING_TAIL)
+
+#define ENTRY_COLUMNS "id, family, first, last, kind, remark, account, created, expires"
+#define COVERING_TAIL \
+    " AND last >= ?5 AND (expires = 0 OR expires > ?6) ORDER BY first DESC, last, id LIMIT 1"
+
+#endif
