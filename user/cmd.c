@@ -78,6 +78,15 @@ const struct cmd cmd_table[] = {
      "  smtpgate stats\n"
      "  smtpgate -j stats\n",
      NULL, 0, 0, 0, cmd_stats},
+    {"import", "FILE|-", "add the entries of a list file, all or none",
+     "  smtpgate import offices.list\n"
+     "  smtpgate export | ssh mail2 smtpgate import -\n",
+     "A line is: WHO account=NAME # remark, the last two if wanted. Spaces and %\n"
+     "in a name are written %20 and %25. Empty lines and lines that begin with #\n"
+     "are comments. Formats may mix; the remark of a listed entry is replaced.\n",
+     0, 1, 1, cmd_import},
+    {"export", "", "the entries as a list file", "  smtpgate export >smtpgate.list\n", NULL, 0, 0,
+     0, cmd_export},
     {"set", "[NAME VALUE]", "ports, limit, others, realm; nothing: show them",
      "  smtpgate set\n"
      "  smtpgate set ports 465,587\n"

@@ -39,6 +39,7 @@ struct cmd_context {
     const char *bpffs;
     bool dry_run;
     bool yes;
+    bool verbose;
     struct out out;
     const char *options[OPT_COUNT]; /* NULL not given; "" given and takes no value */
     char **args;
@@ -70,7 +71,9 @@ int cmd_delete(const struct cmd_context *ctx, struct err *e);
 int cmd_detach(const struct cmd_context *ctx, struct err *e);
 int cmd_disable(const struct cmd_context *ctx, struct err *e);
 int cmd_edit(const struct cmd_context *ctx, struct err *e);
+int cmd_export(const struct cmd_context *ctx, struct err *e);
 int cmd_help(const struct cmd_context *ctx, struct err *e);
+int cmd_import(const struct cmd_context *ctx, struct err *e);
 int cmd_list(const struct cmd_context *ctx, struct err *e);
 int cmd_policy(const struct cmd_context *ctx, struct err *e);
 int cmd_set(const struct cmd_context *ctx, struct err *e);

@@ -34,7 +34,7 @@ static const struct option global_options[] = {
 struct invocation {
     struct cmd_context ctx;
     const struct cmd *cmd;
-    bool verbose, help, version;
+    bool help, version;
 };
 
 static const char *environment_or(const char *name, const char *fallback)
@@ -75,7 +75,7 @@ static void take_option(struct invocation *inv, int option)
         inv->ctx.out.quiet = true;
         break;
     case 'v':
-        inv->verbose = true;
+        inv->ctx.verbose = true;
         break;
     case LONG_STATE:
         inv->ctx.state = optarg;
@@ -244,7 +244,7 @@ static int run(struct invocation *inv, struct err *e)
         help.n_args = inv->cmd ? 1 : 0;
         return cmd_help(&help, e);
     }
-    gate_set_verbose(inv->verbose);
+    gate_set_verbose(inv->ctx.verbose);
     return inv->cmd->run(&inv->ctx, e);
 }
 

@@ -50,6 +50,44 @@ void out_warn(const struct out *out, const char *fmt, ...)
     PRINT(stderr, fmt);
 }
 
+/* The line is shown around the place, as much of it as a terminal takes. */
+#define PLACE_BEFORE 40
+#define PLACE_WIDTH  76
+
+/* Columns that escaped text takes: its characters. */
+static int columns(const char *text)
+{
+    int count = 0;
+
+    for (; *text; text++)
+        count += ((unsigned char)*text & 0xc0) != 0x80;
+    return count;
+}
+
+void out_place(const struct out *out, const char *message, const char *line, size_t at, size_t len,
+               const char *hint)
+{
+    size_t from = at > PLACE_BEFORE ? at - PLACE_BEFORE : 0;
+    char before[4 * (PLACE_BEFORE + 4) + 1], marked[4 * PLACE_WIDTH], shown[1024];
+    char raw[PLACE_BEFORE + 4];
+
+    (void)out;
+    while (from < at && ((unsigned char)line[from] & 0xc0) == 0x80)
+        from++; /* not in the middle of a character */
+    snprintf(raw, sizeof(raw), "%.*s", (int)(at - from), line + from);
+    text_escape(raw, before, sizeof(before));
+    text_escape(line + at, marked, PLACE_WIDTH + 1 - PLACE_BEFORE);
+    fflush(stdout);
+    fprintf(stderr, "%s\n", text_escape(message, shown, sizeof(shown)));
+    fprintf(stderr, "  %s%s%s\n", from ? "..." : "", before, marked);
+    fprintf(stderr, "  %*s^", columns(before) + (from ? 3 : 0), "");
+    for (; len > 1 && len < PLACE_WIDTH - PLACE_BEFORE; len--)
+        fputc('~', stderr);
+    fputc('\n', stderr);
+    if (*hint)
+        fprintf(stderr, "  hint: %s\n", text_escape(hint, shown, sizeof(shown)));
+}
+
 void out_log(const char *fmt, ...)
 {
     char text[1024], shown[1024];

@@ -30,6 +30,13 @@ void out_note(const struct out *out, const char *fmt, ...) __attribute__((format
 void out_warn(const struct out *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*
+ * A place in somebody's file, on stderr: @message, @line with bytes @at.. below which @len are
+ * marked, and @hint.
+ */
+void out_place(const struct out *out, const char *message, const char *line, size_t at, size_t len,
+               const char *hint);
+
+/*
  * Into the mail log, by syslog(3), for what has no terminal. Goes nowhere where no one listens on
  * /dev/log.
  */

@@ -9,10 +9,18 @@ void outcome_free(struct outcome *outcome)
     json_decref(outcome->entries);
 }
 
+static bool is_change(const char *result)
+{
+    return strcmp(result, "already listed") != 0 && strcmp(result, "unchanged") != 0;
+}
+
 void outcome_add(struct outcome *outcome, const char *result, const struct store_entry *entry)
 {
     char who[WHO_TEXT_MAX];
 
+    outcome->unchanged += !is_change(result);
+    if (outcome->brief)
+        return;
     json_array_append_new(outcome->entries,
                           json_pack("{s:I, s:s, s:o, s:s, s:s}", "id", (json_int_t)entry->id, "who",
                                     who_print(&entry->who, who), "account",
@@ -20,9 +28,10 @@ void outcome_add(struct outcome *outcome, const char *result, const struct store
                                     "result", result));
 }
 
-static bool is_change(const char *result)
+static void say_counts(const struct cmd_context *ctx, const struct outcome *outcome)
 {
-    return strcmp(result, "already listed") != 0 && strcmp(result, "unchanged") != 0;
+    out_done(&ctx->out, "%s%u added, %u edited, %u already listed\n",
+             ctx->dry_run ? "would be: " : "", outcome->added, outcome->edited, outcome->unchanged);
 }
 
 void outcome_say_entries(const struct cmd_context *ctx, const struct outcome *outcome)
@@ -32,6 +41,8 @@ void outcome_say_entries(const struct cmd_context *ctx, const struct outcome *ou
     json_t *item;
     size_t i;
 
+    if (outcome->brief)
+        say_counts(ctx, outcome);
     json_array_foreach (outcome->entries, i, item) {
         const char *account = json_string_value(json_object_get(item, "account"));
 

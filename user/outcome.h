@@ -9,7 +9,8 @@
 #include "cmd.h"
 
 struct outcome {
-    unsigned int added, deleted, edited;
+    unsigned int added, deleted, edited, unchanged;
+    bool brief;      /* only counts are kept: of a long list nobody reads the entries */
     json_t *entries; /* in the order given: {id, who, account, remark, result} */
     enum sg_mode mode_before, mode_after;
 };

@@ -712,22 +712,6 @@ int store_read_rules(struct store *store, struct store_rules *ret_rules, struct 
     return 0;
 }
 
-int store_count_entries(struct store *store, const struct account *account, uint64_t *ret_count,
-                        struct err *e)
-{
-    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    int r = prepare(store, "SELECT count(*) FROM entry WHERE account IN (?1, ?2)", &stmt, e);
-
-    if (r < 0)
-        return r;
-    bind_account(stmt, account);
-    r = step(store, stmt, e);
-    if (r < 0)
-        return r;
-    *ret_count = (uint64_t)sqlite3_column_int64(stmt, 0);
-    return 0;
-}
-
 int store_bump_revision(struct store *store, struct err *e)
 {
     return exec(store, "UPDATE setting SET revision = revision + 1", e);
@@ -992,6 +976,34 @@ int store_add_entry(struct store *store, const struct who *who, const struct acc
     if (r < 0)
         return r;
     *ret_id = id;
+    return 0;
+}
+
+int store_highest_id(struct store *store, int64_t *ret_id, struct err *e)
+{
+    return query_int(store, "SELECT ifnull(max(id), 0) FROM entry", ret_id, e);
+}
+
+int store_find_overfull(struct store *store, uint32_t limit, int64_t above,
+                        char ret_account[ACCOUNT_MAX + 1], uint64_t *ret_count, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    int r = prepare(store,
+                    "SELECT account, count(*) FROM entry WHERE account IN"
+                    " (SELECT account FROM entry WHERE id > ?2) GROUP BY account"
+                    " HAVING count(*) > ?1 LIMIT 1",
+                    &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, limit);
+    sqlite3_bind_int64(stmt, 2, above);
+    r = step(store, stmt, e);
+    if (r <= 0)
+        return r < 0 ? r : -ENOENT;
+    if (!column_text(stmt, 0, ret_account, ACCOUNT_MAX + 1))
+        return fail_row(store, "entry", e);
+    *ret_count = (uint64_t)sqlite3_column_int64(stmt, 1);
     return 0;
 }
 

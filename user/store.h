@@ -125,8 +125,6 @@ bool store_kernel_changed(const struct store *store);
 int store_read_settings(struct store *store, struct store_settings *ret_settings, struct err *e);
 int store_read_counts(struct store *store, struct store_counts *ret_counts, struct err *e);
 int store_read_rules(struct store *store, struct store_rules *ret_rules, struct err *e);
-int store_count_entries(struct store *store, const struct account *account, uint64_t *ret_count,
-                        struct err *e);
 /* Costs the same at any size of the list. */
 int store_has_entries(struct store *store, const struct account *account, bool *ret_any,
                       struct err *e);
@@ -150,6 +148,11 @@ int store_set_ports(struct store *store, const uint16_t *ports, unsigned int n, 
  */
 int store_add_entry(struct store *store, const struct who *who, const struct account *account,
                     const char *remark, int64_t now, int64_t *ret_id, struct err *e);
+/* The number of the newest entry; 0 when there is none. */
+int store_highest_id(struct store *store, int64_t *ret_id, struct err *e);
+/* A list of more than @limit entries with one above number @above; -ENOENT (no error set) none. */
+int store_find_overfull(struct store *store, uint32_t limit, int64_t above,
+                        char ret_account[ACCOUNT_MAX + 1], uint64_t *ret_count, struct err *e);
 int store_delete_entry(struct store *store, const struct store_entry *entry, struct err *e);
 int store_set_remark(struct store *store, int64_t id, const char *remark, struct err *e);
 

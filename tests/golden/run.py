@@ -55,8 +55,8 @@ import lab  # pylint: disable=wrong-import-position
 LIMIT = 60      # seconds a step may take; only a hang comes near
 AT_ONCE = 4     # cases
 
-COMMANDS = ("attach detach add edit delete list check disable status stats set policy sync"
-            " help").split()
+COMMANDS = ("attach detach add edit delete list check disable status stats import export set"
+            " policy sync help").split()
 READING = "list check status stats help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
 CONTRACT = {
