@@ -103,7 +103,8 @@ const struct cmd cmd_table[] = {
     {"policy", "", "Postfix's policy service, for account lists",
      "  smtpgate policy               # requests on stdin, answers on stdout\n",
      "For spawn(8) in Postfix's master.cf, or a systemd socket. Reads the store\n"
-     "and nothing else, so it can run without root. See relay/README.md.\n",
+     "and nothing else, so it can run without root. See relay/README.md.\n"
+     "Login names compare byte by byte, A-Z as a-z; see also: set realm.\n",
      OPT(TROUBLE), 0, 0, cmd_policy},
     {"sync", "", "make the kernel equal to the store (boot, repair)", "  smtpgate sync\n",
      "-y also takes over a gate that was made from another store.\n", 0, 0, 0, cmd_sync},
