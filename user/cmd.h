@@ -66,6 +66,7 @@ int cmd_check(const struct cmd_context *ctx, struct err *e);
 int cmd_delete(const struct cmd_context *ctx, struct err *e);
 int cmd_detach(const struct cmd_context *ctx, struct err *e);
 int cmd_disable(const struct cmd_context *ctx, struct err *e);
+int cmd_doctor(const struct cmd_context *ctx, struct err *e);
 int cmd_edit(const struct cmd_context *ctx, struct err *e);
 int cmd_help(const struct cmd_context *ctx, struct err *e);
 int cmd_list(const struct cmd_context *ctx, struct err *e);
