@@ -147,7 +147,8 @@ def nobody_can_log_in():
 @tap.test
 def own_users_only():
     """587 that takes mail for its own users without a password, and its remedy"""
-    broken = [("-P", "587/inet/smtpd_recipient_restrictions=")]
+    broken = [("-P", "587/inet/smtpd_recipient_restrictions="),
+              ("-P", "587/inet/smtpd_relay_restrictions=reject_unauth_destination")]
     with make(*broken) as lab:
         lab.gate("set", "ports", "465,587")
         row, = expect(doctor(lab, ok=1), ("relay_password", 587, "FAIL"))
@@ -159,7 +160,7 @@ def own_users_only():
 
 @tap.test
 def open_mx():
-    """port 25 that relays for anybody fails, guarded or not asked for mail"""
+    """port 25 that relays for anybody fails, and its remedy leaves an MX"""
     with make(("-e", "mynetworks=192.0.2.0/24 [2001:db8::]/32"), ("-P", "25/inet/" + OPEN)) as lab:
         row, = expect(doctor(lab, ok=1), ("relay_password", 25, "FAIL"))
         assert "open relay" in row["message"]
