@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(
     # build
     gcc make clang llvm libbpf-dev libelf-dev zlib1g-dev bpftool libsqlite3-dev libjansson-dev
-    pkg-config libc6-dev linux-libc-dev
+    libcurl4-openssl-dev pkg-config libc6-dev linux-libc-dev
     # tests
     libcmocka-dev clang-format clang-tidy cppcheck shellcheck python3 strace valgrind sqlite3
     iproute2 ethtool procps util-linux mandoc git ca-certificates

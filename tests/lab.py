@@ -404,8 +404,9 @@ def can_make(kind):
     host = Host("trial", bpffs=False)
     try:
         host.ip("link add base type veth peer name other")
-        line = {"vlan": "link add link base name x type vlan id 5"}.get(
-            kind, f"link add x type {kind}")
+        line = {"vlan": "link add link base name x type vlan id 5",
+                "macvlan": "link add link base name x type macvlan"}.get(
+                    kind, f"link add x type {kind}")
         return host.ip(line, ok=None).code == 0
     finally:
         host.close()

@@ -134,9 +134,13 @@ postlog   unix-dgram n - n - 1 postlogd
 class Relay:
     """Postfix and Dovecot on a host of the laboratory."""
 
-    def __init__(self, host):
+    def __init__(self, host, postconf=()):
         self.host = host
         self._files()
+        for args in postconf:
+            host.run("postconf", "-c", f"{DIR}/postfix", *args)
+        for name in ("main.cf", "master.cf"):   # postconf wrote them anew
+            os.utime(host.path(f"{DIR}/postfix/{name}"), (time.time() - 10,) * 2)
         started = time.monotonic()
         self._daemon("dovecot", "-c", f"{DIR}/dovecot/dovecot.conf")
         # -w: returns when the ports are open

@@ -108,6 +108,13 @@ const struct cmd cmd_table[] = {
      OPT(TROUBLE), 0, 0, cmd_policy},
     {"sync", "", "make the kernel equal to the store (boot, repair)", "  smtpgate sync\n",
      "-y also takes over a gate that was made from another store.\n", 0, 0, 0, cmd_sync},
+    {"doctor", "", "is a password asked for, is every way in guarded?",
+     "  smtpgate doctor\n"
+     "  smtpgate -q doctor            # only what is not ok\n",
+     "Asks the mail server on this host, over its own addresses, and sends no mail.\n"
+     "Exit 1 when something is wrong; each FAIL comes with what mends it. Takes up to\n"
+     "15 s when ports do not answer. Wants libcurl4.\n",
+     0, 0, 0, cmd_doctor},
     {"help", "[COMMAND]", "this text, or a command's", "  smtpgate help add\n", NULL, 0, 0, 1,
      cmd_help},
     {0},

@@ -70,6 +70,7 @@ int cmd_check(const struct cmd_context *ctx, struct err *e);
 int cmd_delete(const struct cmd_context *ctx, struct err *e);
 int cmd_detach(const struct cmd_context *ctx, struct err *e);
 int cmd_disable(const struct cmd_context *ctx, struct err *e);
+int cmd_doctor(const struct cmd_context *ctx, struct err *e);
 int cmd_edit(const struct cmd_context *ctx, struct err *e);
 int cmd_export(const struct cmd_context *ctx, struct err *e);
 int cmd_help(const struct cmd_context *ctx, struct err *e);

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the host's network says: whether an interface can carry the gate, who listens, which ports
- * the host itself uses. Reads only; knows nothing of BPF.
+ * What the host's network says: whether an interface can carry the gate, who listens, which
+ * addresses there are and what lies below an interface, which ports the host itself uses. Reads
+ * only; knows nothing of BPF.
  */
 #ifndef SMTPGATE_IFACE_H
 #define SMTPGATE_IFACE_H
 
+#include <net/if.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "addr.h"
 #include "err.h"
 
 /*
@@ -17,6 +21,46 @@
  * packet): EXIT_REFUSED, both with a hint.
  */
 int iface_check(const char *name, uint32_t *ret_ifindex, struct err *e);
+
+/* A TCP socket that listens. One on "::" may take IPv4 too. */
+struct iface_listener {
+    struct addr address; /* v4-mapped ones come as IPv4 */
+    uint16_t port;
+};
+
+/* Ascending by port, each port and address once. The caller frees @ret_listeners. */
+int iface_read_listeners(struct iface_listener **ret_listeners, size_t *ret_count, struct err *e);
+
+/* An address of an interface that is up. */
+struct iface_address {
+    char name[IF_NAMESIZE];
+    uint32_t ifindex;
+    struct addr address;
+    bool on_loopback; /* the interface is lo, whatever the address */
+};
+
+/* The caller frees @ret_addresses. */
+int iface_read_addresses(struct iface_address **ret_addresses, size_t *ret_count, struct err *e);
+
+/* 0.0.0.0 or :: */
+bool iface_is_any(const struct addr *address);
+/* 127.0.0.0/8 or ::1 */
+bool iface_is_loopback(const struct addr *address);
+/* fe80::/10 */
+bool iface_is_link_local(const struct addr *address);
+
+enum iface_kind {
+    IFACE_OWN,   /* what it receives is first seen there */
+    IFACE_UPPER, /* VLAN, bridge, bond and the like: the devices below it see the frames first, as
+                  * they are (what comes out of a tunnel or of MACsec they do not see) */
+    IFACE_INERT, /* nothing arrives on it from outside: loopback, dummy */
+};
+
+enum iface_kind iface_find_kind(const char *name);
+
+/* Interface numbers of the devices right below; -E2BIG when there are more than fit. */
+#define IFACE_LOWER_MAX 64
+int iface_read_lower(const char *name, uint32_t ret_lower[IFACE_LOWER_MAX], size_t *ret_count);
 
 /* Somebody listens on TCP @port (host order) on another address than loopback. */
 bool iface_port_is_open(uint16_t port);

@@ -56,8 +56,8 @@ LIMIT = 60      # seconds a step may take; only a hang comes near
 AT_ONCE = 4     # cases
 
 COMMANDS = ("attach detach add edit delete list check disable status stats import export set"
-            " policy sync help").split()
-READING = "list check status stats help".split()
+            " policy sync doctor help").split()
+READING = "list check status stats doctor help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
 CONTRACT = {
     "status": {"mode": str, "in_sync": bool, "entries": int, "prefixes": int, "ports": [int],
@@ -72,11 +72,15 @@ CONTRACT = {
     "stats": {"reasons": [{"reason": str, "verdict": str, "packets": int, "bytes": int}]},
     "add": ENTRY_CHANGE, "delete": ENTRY_CHANGE, "disable": ENTRY_CHANGE, "edit": ENTRY_CHANGE,
     "attach": {"changed": bool}, "detach": {"changed": bool}, "set": {"changed": bool},
+    "doctor": {"healthy": bool,
+               "checks": [{"number": int, "name": str, "status": str, "port": (int, None),
+                           "interface": (str, None), "message": str, "remedy": (str, None)}]},
     "sync": {}, "help": {},
 }
 ERROR = {"error": {"code": int, "message": str, "hint": (str, None)}}
 WORDS = {"mode": ("off", "observe", "enforce", "paused"), "xdp_mode": ("native", "generic", "none"),
-         "kind": ("address", "segment", "range"), "verdict": ("pass", "drop", "would_drop")}
+         "kind": ("address", "segment", "range"), "verdict": ("pass", "drop", "would_drop"),
+         "status": ("ok", "warn", "FAIL", "unknown")}
 
 
 # What the kernel and the disk hold, read without smtpgate.
