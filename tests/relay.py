@@ -1,189 +1,231 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A real mail relay for the laboratory's mail host: Postfix, Dovecot's password check, TLS.
+"""A real mail relay for the laboratory's mail host: Postfix, TLS, Dovecot or Cyrus SASL.
 
-The gate is worth something only in front of a relay that asks for the password, so the tests and
-the demo use the real thing: ports 25, 465 (TLS from the first byte) and 587 (STARTTLS); a password
-is asked for on 465 and 587, over TLS only. Everything lies in a private directory on the mail
-host; neither /etc/postfix nor any service of the machine is touched. Mail that is accepted goes
-into a file below that directory.
+The gate is worth something only in front of a relay that asks for the password, and account lists
+only with a relay that asks `smtpgate policy`. So the tests and the demo run the very files of
+relay/ and dist/ that an administrator copies, at their real paths: the host's own mount namespace
+gets empty file systems over /etc/postfix, /etc/dovecot, /var/spool/postfix, /var/lib and /run, and
+a passwd and a group of its own. Nothing of the machine's is changed, none of its services touched.
 
-What makes it quick (0.2 s), all needed: the queue directories are made by hand instead of by
-`postfix start`; the .cf files look 10 s old (Postfix waits on fresher ones); Dovecot gets no
+Three things differ from an administrator's host. /usr/sbin holds links to the machine's programs,
+and smtpgate: the program under test. /var/lib/smtpgate is the laboratory's state directory. And
+TESTING is appended to main.cf and DOVECOT to dovecot.conf: a log file, no waiting, no DNS, and
+every mail goes to one mailbox. Neither sets anything that relay/ sets.
+
+What makes it quick (0.3 s), all needed: the queue directories are made by hand instead of by
+`postfix start`; Postfix's files look 10 s old (it waits on fresher ones); the daemons get no
 descriptor to hold open.
 """
+import functools
 import grp
 import os
 import pwd
+import re
+import shutil
 import signal
+import tempfile
 import time
 
 import lab as laboratory
 
 DIR = laboratory.MNT + "/relay"
+SBIN = laboratory.MNT + "/sbin"
+CONFIG = "/etc/postfix"
+QUEUE = "/var/spool/postfix"
+PIDS = (QUEUE + "/pid/master.pid", "/run/dovecot/master.pid")
 DOMAIN = "mail.example"
+RECIPIENT = "someone@elsewhere.example"
 USERS = {"alice": "wonder-4711", "bob": "builder-0815"}
 WRONG = "guessed-1234"
-SENT, REFUSED, SILENT = "250", "535", "no connection"
 
-DOVECOT = """
-base_dir = {dir}/dovecot/run
-state_dir = {dir}/dovecot/run
-protocols =
-ssl = no
-# Postfix hands the password over by a local socket; between client and Postfix there is TLS.
-disable_plaintext_auth = no
-log_path = {dir}/log/dovecot.log
-auth_mechanisms = plain login
+# What became of a mail, as send() says it: accepted; password refused; not even a connection.
+SENT, REFUSED, SILENT = "250", "535", "no connection"
+# The policy service cannot read the list; Postfix cannot ask the policy service.
+TROUBLE = (f"450 4.3.0 <{RECIPIENT}>: Recipient address rejected: the list of allowed senders "
+           "cannot be read; try again later")
+DOWN = (f"451 4.3.5 <{RECIPIENT}>: Recipient address rejected: the list of allowed senders "
+        "cannot be asked; try again later")
+
+MOUNTS = f"""
+set -e
+mkdir {SBIN} {DIR} {DIR}/log {DIR}/mailbox
+mount --bind /usr/sbin {SBIN}
+for place in /usr/sbin /etc/postfix /etc/dovecot /var/spool/postfix /var/lib /run; do
+    mount -t tmpfs -o mode=755 tmpfs "$place"
+done
+ln -s {SBIN}/* /usr/sbin/
+rm -f /usr/sbin/smtpgate
+mkdir -p {laboratory.STATE} /var/lib/smtpgate /var/lib/postfix /var/lib/dovecot
+mount --bind {laboratory.STATE} /var/lib/smtpgate
+"""
+
+TESTING = f"""
+# Below this line: for the tests only.
+maillog_file = {DIR}/log/mail.log
+maillog_file_prefixes = {DIR}
+disable_dns_lookups = yes
+smtpd_peername_lookup = no
+smtpd_error_sleep_time = 0
+smtpd_hard_error_limit = 1000
+smtpd_client_connection_count_limit = 0
+default_transport = virtual:
+relay_transport = virtual:
+local_transport = virtual:
+virtual_mailbox_base = {DIR}/mailbox
+virtual_mailbox_maps = static:inbox
+virtual_uid_maps = static:65534
+virtual_gid_maps = static:65534
+virtual_minimum_uid = 100
+"""
+
+DOVECOT = f"""
+# Below this line: for the tests only. They send wrong passwords on purpose: no growing delay.
+log_path = {DIR}/log/dovecot.log
 auth_verbose = yes
 auth_failure_delay = 0
-auth_cache_size = 0
-passdb {{
-  driver = passwd-file
-  args = scheme=PLAIN username_format=%n {dir}/dovecot/users
-}}
-userdb {{
-  driver = static
-  args = uid=65534 gid=65534 home=/nonexistent
-}}
-service auth {{
-  unix_listener {dir}/queue/private/auth {{
-    mode = 0660
-    user = postfix
-    group = postfix
-  }}
-}}
 service anvil {{
   chroot =
-  # no growing delay after wrong passwords: the tests send them on purpose
   unix_listener anvil-auth-penalty {{
     mode = 0
   }}
 }}
 """
 
-MAIN_CF = """
-compatibility_level = 3.6
-queue_directory = {dir}/queue
-data_directory = {dir}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-mail_owner = postfix
-setgid_group = postdrop
-maillog_file = {dir}/log/mail.log
-maillog_file_prefixes = {dir}
-myhostname = {domain}
-mydestination =
-local_recipient_maps =
-alias_maps =
-alias_database =
-relayhost =
-inet_interfaces = all
-inet_protocols = all
-mynetworks = 127.0.0.0/8 [::1]/128
-virtual_mailbox_domains = static:ALL
-virtual_mailbox_base = {dir}/mailbox
-virtual_mailbox_maps = static:inbox
-virtual_uid_maps = static:65534
-virtual_gid_maps = static:65534
-virtual_minimum_uid = 100
-smtpd_sasl_type = dovecot
-smtpd_sasl_path = private/auth
-smtpd_sasl_auth_enable = no
-smtpd_tls_auth_only = yes
-smtpd_tls_cert_file = {dir}/tls/cert.pem
-smtpd_tls_key_file = {dir}/tls/key.pem
-smtpd_tls_security_level = may
-smtpd_peername_lookup = no
-smtpd_error_sleep_time = 0
-smtpd_hard_error_limit = 1000
-smtpd_client_connection_count_limit = 0
-smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
-disable_dns_lookups = yes
-"""
 
-MASTER_CF = """
-25        inet      n - n - - smtpd
-587       inet      n - n - - smtpd
-  -o smtpd_tls_security_level=encrypt
-  -o smtpd_sasl_auth_enable=yes
-  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
-465       inet      n - n - - smtpd
-  -o smtpd_tls_wrappermode=yes
-  -o smtpd_sasl_auth_enable=yes
-  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
-pickup    unix      n - n 60 1 pickup
-cleanup   unix      n - n - 0 cleanup
-qmgr      unix      n - n 300 1 qmgr
-tlsmgr    unix      - - n 1000? 1 tlsmgr
-rewrite   unix      - - n - - trivial-rewrite
-bounce    unix      - - n - 0 bounce
-defer     unix      - - n - 0 bounce
-trace     unix      - - n - 0 bounce
-verify    unix      - - n - 1 verify
-proxymap  unix      - - n - - proxymap
-flush     unix      n - n 1000? 0 flush
-error     unix      - - n - - error
-retry     unix      - - n - - error
-virtual   unix      - n n - - virtual
-anvil     unix      - - n - 1 anvil
-smtp      unix      - - n - - smtp
-postlog   unix-dgram n - n - 1 postlogd
-"""
+def shipped(name):
+    """The text of a file as it is shipped."""
+    return (laboratory.ROOT / name).read_text(encoding="utf-8")
+
+
+@functools.lru_cache(maxsize=None)
+def accounts():
+    """(passwd, group) of the machine with the user of dist/sysusers.d added, as systemd does it."""
+    with tempfile.TemporaryDirectory() as root:
+        os.mkdir(root + "/etc")
+        for name in ("passwd", "group"):
+            shutil.copy("/etc/" + name, root + "/etc/" + name)
+        laboratory.execute(["systemd-sysusers", "--root=" + root, "-"],
+                           stdin=shipped("dist/sysusers.d/smtpgate.conf"))
+        return tuple(open(f"{root}/etc/{name}", encoding="utf-8").read()
+                     for name in ("passwd", "group"))
+
+
+@functools.lru_cache(maxsize=None)
+def certificate():
+    """(key, certificate) of the relay, made once for a test program."""
+    done = laboratory.execute(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", f"/CN=relay.{DOMAIN}", "-keyout", "-", "-out", "-"])
+    key, end, rest = done.out.partition("-----END PRIVATE KEY-----\n")
+    return key + end, rest
+
+
+@functools.lru_cache(maxsize=None)
+def password_hash(password):
+    """As `doveadm pw -s SHA512-CRYPT` makes it."""
+    return laboratory.execute(["openssl", "passwd", "-6", "-stdin"], stdin=password).out.strip()
+
+
+@functools.lru_cache(maxsize=None)
+def dovecot_file():
+    """The configuration for this machine's Dovecot: the names of settings changed with 2.4."""
+    version = laboratory.execute(["dovecot", "--version"]).out
+    old = tuple(map(int, re.match(r"(\d+)\.(\d+)", version).groups())) < (2, 4)
+    return "relay/dovecot/" + ("dovecot.conf" if old else "dovecot-2.4.conf")
 
 
 class Relay:
-    """Postfix and Dovecot on a host of the laboratory."""
+    """Postfix and what checks its passwords, on a host of the laboratory.
 
-    def __init__(self, host, postconf=()):
+    `postconf`: lines of arguments for postconf(1), run before the start, to try other settings.
+    `policy=False` leaves the question to the policy service out."""
+
+    def __init__(self, host, sasl="dovecot", postconf=(), policy=True):
         self.host = host
-        self._files()
-        for args in postconf:
-            host.run("postconf", "-c", f"{DIR}/postfix", *args)
-        for name in ("main.cf", "master.cf"):   # postconf wrote them anew
-            os.utime(host.path(f"{DIR}/postfix/{name}"), (time.time() - 10,) * 2)
+        self.sasl = sasl
+        postconf = list(postconf)
+        if not policy:
+            postconf.append(("-e", "mua_recipient_restrictions=permit_sasl_authenticated,reject"))
         started = time.monotonic()
-        self._daemon("dovecot", "-c", f"{DIR}/dovecot/dovecot.conf")
+        self._machine()
+        self._postfix(postconf)
+        getattr(self, "_" + sasl)()
+        self.age()
+        if sasl == "dovecot":
+            self._daemon("dovecot")
+            laboratory.until(lambda: host.path(f"{QUEUE}/private/auth").exists())
         # -w: returns when the ports are open
-        self._daemon("/usr/lib/postfix/sbin/master", "-c", f"{DIR}/postfix", "-w")
-        laboratory.until(lambda: host.path(f"{DIR}/queue/private/auth").exists())
+        self._daemon("/usr/lib/postfix/sbin/master", "-w")
         self.start_time = time.monotonic() - started
 
-    def _files(self):
-        top = self.host.path(DIR)
-        postfix, postdrop = pwd.getpwnam("postfix").pw_uid, grp.getgrnam("postdrop").gr_gid
+    def file(self, name, text, user="root", group="root", mode=0o644):
+        """Writes a file of the host."""
+        path = self.host.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        os.chown(path, pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
+        path.chmod(mode)
 
-        def folder(name, user=0, group=0, mode=0o755):
-            path = top / name
-            path.mkdir(parents=True, exist_ok=True)
-            os.chown(path, user, group)
-            path.chmod(mode)
+    def age(self):
+        """Lets the files below /etc/postfix look old: Postfix waits on one that has just changed."""
+        old = time.time() - 10
+        for path in self.host.path(CONFIG).iterdir():
+            if path.is_file():
+                os.utime(path, (old, old))
 
-        def file(name, text, mode=0o644, group=0):
-            path = top / name
-            path.write_text(text.format(dir=DIR, domain=DOMAIN), encoding="utf-8")
-            os.chown(path, 0, group)
-            path.chmod(mode)
-            old = time.time() - 10
-            os.utime(path, (old, old))
+    def _folder(self, name, user="root", group="root", mode=0o755):
+        path = self.host.path(name)
+        path.mkdir(parents=True, exist_ok=True)
+        os.chown(path, pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
+        path.chmod(mode)
 
-        for name in ("", "postfix", "queue", "log", "dovecot", "dovecot/run", "tls", "queue/pid"):
-            folder(name)
-        folder("data", postfix)
-        folder("mailbox", 65534, 65534)
+    def _machine(self):
+        """The host as it is before a relay is set up: its own paths, users, state directory."""
+        self.host.run("sh", "-c", MOUNTS)
+        for name, text in zip(("passwd", "group"), accounts()):
+            self.file(f"{DIR}/{name}", text)
+            self.host.run("mount", "--bind", f"{DIR}/{name}", f"/etc/{name}")
+        shutil.copyfile(laboratory.PROGRAM, self.host.path("/usr/sbin/smtpgate"))
+        self.host.path("/usr/sbin/smtpgate").chmod(0o755)
+        self.host.run("systemd-tmpfiles", "--create", "-",
+                      stdin=shipped("dist/tmpfiles.d/smtpgate.conf"))
+
+    def _postfix(self, postconf):
+        self._folder(DIR + "/mailbox", "nobody", "nogroup")
+        self._folder("/var/lib/postfix", "postfix", "postfix")
+        self._folder(QUEUE + "/pid")
         for name in ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold",
                      "incoming", "private", "saved", "trace"):
-            folder("queue/" + name, postfix, 0, 0o700)
-        folder("queue/maildrop", postfix, postdrop, 0o730)
-        folder("queue/public", postfix, postdrop, 0o710)
-        file("postfix/main.cf", MAIN_CF)
-        file("postfix/master.cf", MASTER_CF)
-        file("dovecot/dovecot.conf", DOVECOT)
-        file("dovecot/users", "".join(f"{u}:{{{{PLAIN}}}}{p}::::::\n" for u, p in USERS.items()),
-             0o640, grp.getgrnam("dovecot").gr_gid)
-        self.host.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                      "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-                      f"/CN={DOMAIN}", "-keyout", f"{DIR}/tls/key.pem",
-                      "-out", f"{DIR}/tls/cert.pem")
+            self._folder(f"{QUEUE}/{name}", "postfix", mode=0o700)
+        self._folder(QUEUE + "/maildrop", "postfix", "postdrop", 0o730)
+        self._folder(QUEUE + "/public", "postfix", "postdrop", 0o710)
+        for name in ("master.cf", "sender_login", "sender_domains", "virtual"):
+            self.file(f"{CONFIG}/{name}", shipped("relay/postfix/" + name))
+        self.file(CONFIG + "/main.cf", shipped("relay/postfix/main.cf") + TESTING)
+        key, chain = certificate()
+        self.file(CONFIG + "/tls/privkey.pem", key, mode=0o600)
+        self.file(CONFIG + "/tls/fullchain.pem", chain)
+        if self.sasl == "cyrus":
+            lines = shipped("relay/cyrus/main.cf").splitlines()
+            postconf.insert(0, ("-e", *(line for line in lines if line and line[0] != "#")))
+        for arguments in postconf:
+            self.host.run("postconf", "-c", CONFIG, *arguments)
+
+    def _dovecot(self):
+        self.file("/etc/dovecot/dovecot.conf", shipped(dovecot_file()) + DOVECOT)
+        self.file("/etc/dovecot/users", "".join(f"{user}:{password_hash(password)}\n"
+                                                for user, password in USERS.items()),
+                  group="dovecot", mode=0o640)
+
+    def _cyrus(self):
+        self.file(CONFIG + "/sender_login", shipped("relay/cyrus/sender_login"))
+        self.file(CONFIG + "/sasl/smtpd.conf", shipped("relay/cyrus/smtpd.conf"))
+        base = CONFIG + "/sasl/sasldb2"
+        for user, password in USERS.items():
+            self.host.run("saslpasswd2", "-c", "-p", "-f", base, "-u", DOMAIN, user,
+                          stdin=password)
+        os.chown(self.host.path(base), 0, grp.getgrnam("postfix").gr_gid)
+        self.host.path(base).chmod(0o640)
 
     def _daemon(self, *argv):
         # All three descriptors away from the test's pipes: a daemon would hold them open.
@@ -192,9 +234,9 @@ class Relay:
 
     def stop(self):
         """Ends both in order. Not needed before the host is closed, which ends all it runs."""
-        for name in ("queue/pid/master.pid", "dovecot/run/master.pid"):
+        for name in PIDS:
             try:
-                pid = int(self.host.path(f"{DIR}/{name}").read_text(encoding="ascii"))
+                pid = int(self.host.path(name).read_text(encoding="ascii"))
             except (OSError, ValueError):
                 continue
             self.host.run("kill", f"-{int(signal.SIGTERM)}", pid, ok=None)
@@ -211,24 +253,37 @@ class Relay:
         return box.read_text("utf-8", "replace").count("\nMessage-Id: ") if box.exists() else 0
 
 
-def command(target, source, user, password, port, timeout):
+def barred(account, address):
+    """What the sender is told whose account may not send from there."""
+    return (f"554 5.7.1 <{RECIPIENT}>: Recipient address rejected: account {account} may not send "
+            f"from {address}; ask the mail administrator to list it")
+
+
+def not_owned(sender, login):
+    """What the sender is told who uses another account's address."""
+    return f"553 5.7.1 <{sender}>: Sender address rejected: not owned by user {login}"
+
+
+def command(target, source, user, password, port, timeout, sender=None):
     """The command line of one mail, sent with TLS and a password."""
     return ["swaks", "--server", target, "--port", str(port), "--local-interface", source,
             "-tlsc" if port == 465 else "-tls", "--timeout", str(timeout),
             "--auth", "PLAIN", "--auth-user", user, "--auth-password", password,
-            "--from", f"{user}@{DOMAIN}", "--to", "someone@elsewhere.example",
+            "--from", sender or f"{user}@{DOMAIN}", "--to", RECIPIENT,
             "--ehlo", "client.example", "--header", "Subject: sent through the gate"]
 
 
-def send(client, target, source, user, password, port, timeout=10):
-    """Sends one mail from `client`: "250", "535" or "no connection".
+def send(client, target, source, user, password, port, timeout=10, sender=None):
+    """Sends one mail from `client`: "250", "535", "no connection", or what was said to RCPT TO.
 
     Anything else is returned as it is, and so never equals what a test expects."""
-    done = client.run(*command(target, source, user, password, port, timeout), ok=None)
+    done = client.run(*command(target, source, user, password, port, timeout, sender), ok=None)
     if done.code == 0 and "\n<~  250 2.0.0 Ok: queued" in done.out:
         return SENT
     if done.code == 28 and "\n<~* 535 " in done.out:
         return REFUSED
     if done.code == 2 and "Connected to" not in done.out:
         return SILENT
+    if done.code == 24 and (said := re.findall(r"^<~\* ([45]\d\d [^\n]*)$", done.out, re.M)):
+        return said[-1]
     return f"exit {done.code}: {done.out[-600:]}{done.err[-300:]}"
