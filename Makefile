@@ -60,6 +60,12 @@ include tests/tests.mk
 .PHONY: install
 install: all
 	install -D -m 0755 $(BUILD)/smtpgate $(DESTDIR)$(PREFIX)/sbin/smtpgate
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d tmpfiles.d)
+	install -m 0644 dist/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|' \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/smtpgate-policy.service
+	install -m 0644 dist/sysusers.d/* $(DESTDIR)$(PREFIX)/lib/sysusers.d/
+	install -m 0644 dist/tmpfiles.d/* $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/
 
 .PHONY: clean
 clean:

@@ -11,9 +11,9 @@ packages=(
     # tests
     libcmocka-dev clang-format clang-tidy cppcheck shellcheck python3 strace valgrind sqlite3
     iproute2 ethtool procps util-linux mandoc git ca-certificates
-    # demo: the throw-away mail host and its clients
-    postfix dovecot-core openssl swaks libnet-ssleay-perl
-    libio-socket-inet6-perl
+    # demo: the throw-away mail host and its clients; systemd's tools make its user and check units
+    postfix dovecot-core sasl2-bin libsasl2-modules openssl swaks libnet-ssleay-perl
+    libio-socket-inet6-perl systemd
 )
 
 missing=()

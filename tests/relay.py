@@ -73,6 +73,7 @@ relay_transport = virtual:
 local_transport = virtual:
 virtual_mailbox_base = {DIR}/mailbox
 virtual_mailbox_maps = static:inbox
+virtual_mailbox_domains =
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
 virtual_minimum_uid = 100
