@@ -124,7 +124,8 @@ def certificate():
 @functools.lru_cache(maxsize=None)
 def password_hash(password):
     """As `doveadm pw -s SHA512-CRYPT` makes it."""
-    return laboratory.execute(["openssl", "passwd", "-6", "-stdin"], stdin=password).out.strip()
+    done = laboratory.execute(["openssl", "passwd", "-6", "-stdin"], stdin=password)
+    return "{SHA512-CRYPT}" + done.out.strip()
 
 
 @functools.lru_cache(maxsize=None)
