@@ -71,6 +71,7 @@ smtpd_peername_lookup = no
 smtpd_error_sleep_time = 0
 smtpd_hard_error_limit = 1000
 smtpd_client_connection_count_limit = 0
+in_flow_delay = 0
 default_transport = virtual:
 relay_transport = virtual:
 local_transport = virtual:
@@ -156,6 +157,9 @@ class Relay:
         self._postfix(postconf)
         getattr(self, "_" + sasl)()
         self.age()
+        if not host.path(laboratory.STATE + "/smtpgate.db").exists():
+            # An administrator has made the list by now; without one the policy service defers.
+            host.run("smtpgate", "--bpffs", laboratory.BPFFS, "set", "limit", "10")
         if sasl == "dovecot":
             self._daemon("dovecot")
             laboratory.until(lambda: host.path(f"{QUEUE}/private/auth").exists())

@@ -30,7 +30,7 @@ def make():
         lab.link(lab.mail, "eth0", lab.client, "eth0")
         for host, table in ((lab.mail, MAIL), (lab.client, LISTED), (lab.client, UNLISTED)):
             host.address("eth0", table[4] + "/24", table[6] + "/64")
-        lab.relay = mail_relay.Relay(lab.mail, policy=False)
+        lab.relay = mail_relay.Relay(lab.mail)
     except BaseException:
         lab.__exit__()
         raise
