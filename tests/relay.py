@@ -176,7 +176,7 @@ class Relay:
         path.chmod(mode)
 
     def age(self):
-        """Lets the files below /etc/postfix look old: Postfix waits on one that has just changed."""
+        """Lets Postfix's files look old: it waits on one that has just changed."""
         old = time.time() - 10
         for path in self.host.path(CONFIG).iterdir():
             if path.is_file():

@@ -6,6 +6,7 @@ A mail administrator should see in half a minute what the gate does and what it 
 commands to type. It is also a test: exit 0 only if every cell of every table was as it must be.
 """
 import concurrent.futures
+import ipaddress
 import os
 import pathlib
 import shlex
@@ -21,10 +22,14 @@ from relay import REFUSED, SENT, SILENT, USERS, WRONG
 MAIL = "192.0.2.25"
 OFFICE = "192.0.2.64/26"
 LISTED = "198.51.100.10"
+NEWSLETTER = "198.51.100.130"
 UNLISTED = "203.0.113.66"
 PORTS = (587, 465)
-USER = "alice"
-WORDS = {SENT: "250 accepted", REFUSED: "535 refused", SILENT: "no connection"}
+USER, OTHER = "alice", "bob"
+BARRED_FROM_SHOP = mail_relay.barred(OTHER, LISTED)
+BARRED_FROM_NEWSLETTER = mail_relay.barred(USER, NEWSLETTER)
+WORDS = {SENT: "250 accepted", REFUSED: "535 refused", SILENT: "no connection",
+         BARRED_FROM_SHOP: "554 refused", BARRED_FROM_NEWSLETTER: "554 refused"}
 
 
 class Demo:
@@ -38,11 +43,12 @@ class Demo:
         internet.sysctl("ipv4/ip_forward", 1)
         for host, device, address in ((lab.mail, "eth0", MAIL),
                                       (lab.host("shop"), "eth0", LISTED),
+                                      (lab.host("newsletter"), "eth0", NEWSLETTER),
                                       (lab.host("stranger"), "eth0", UNLISTED)):
             lab.link(host, device, internet, "to_" + host.name)
-            router = address.rpartition(".")[0] + ".1"
-            host.address(device, address + "/24")
-            internet.address("to_" + host.name, router + "/24")
+            router = str(next(ipaddress.ip_interface(address + "/25").network.hosts()))
+            host.address(device, address + "/25")
+            internet.address("to_" + host.name, router + "/25")
             host.ip(f"route add default via {router}")
             self.clients[address] = host
         self.relay = mail_relay.Relay(lab.mail)
@@ -61,19 +67,20 @@ class Demo:
     def table(self, rows):
         """Sends each mail (all at once) and prints what became of it.
 
-        `rows` is [(source, remark, password, expected)]."""
+        `rows` is [(source, remark, password, expected)], with an account's name behind it where
+        it is not alice's."""
         def one(job):
-            (source, _, password, expected), port = job
-            return mail_relay.send(self.clients[source], MAIL, source, USER, password, port,
-                                   2 if expected == SILENT else 10)
+            (source, _, password, expected, *user), port = job
+            return mail_relay.send(self.clients[source], MAIL, source, *(user or [USER]), password,
+                                   port, 2 if expected == SILENT else 10)
 
         jobs = [(row, port) for row in rows for port in PORTS]
         with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
             found = dict(zip(jobs, pool.map(one, jobs)))
-        print(f"\n   {'from':<28}{'password':<11}"
+        print(f"\n   {'from':<32}{'password':<11}"
               + "".join(f"port {port:<17}" for port in PORTS).rstrip())
         for row in rows:
-            source, remark, password, expected = row
+            source, remark, password, expected, *user = row
             cells = []
             for port in PORTS:
                 got = found[row, port]
@@ -82,8 +89,8 @@ class Demo:
                     self.wrong += 1
                     cells[-1] += " (WRONG)"
                     print(f"   expected {WORDS[expected]}, but: {got}", file=sys.stderr)
-            print(f"   {source + ' ' + remark:<28}"
-                  f"{'right' if password == USERS[USER] else 'wrong':<11}"
+            print(f"   {source + ' ' + remark:<32}"
+                  f"{'wrong' if password == WRONG else 'right':<11}"
                   + "".join(f"{cell:<22}" for cell in cells).rstrip())
         sys.stdout.flush()
 
@@ -102,11 +109,12 @@ def say(text):
 def play(demo):
     """The demonstration itself."""
     right = USERS[USER]
-    print(f"""A throw-away mail host and two clients on a network of their own:
+    print(f"""A throw-away mail host and three clients on a network of their own:
 
    mail host   {MAIL:<15} Postfix with password check (Dovecot) and TLS
    shop        {LISTED:<15} a server that sends mail with {USER}'s password
-   stranger    {UNLISTED:<15} someone who has stolen {USER}'s password""")
+   newsletter  {NEWSLETTER:<15} a server that sends mail with {OTHER}'s password
+   stranger    {UNLISTED:<15} someone who has stolen both passwords""")
 
     say("1. Without the gate: whoever has the password gets in, wherever from.")
     demo.table([(LISTED, "shop", right, SENT),
@@ -137,6 +145,21 @@ def play(demo):
         "   (The office is still listed. Deleting the last entry would turn the gate off.)")
     demo.shell("delete", LISTED)
     demo.table([(LISTED, "shop, deleted", right, SILENT)])
+
+    say(f"6. The shop is back. And {OTHER} gets a list of his own: his password is good from the\n"
+        f"   newsletter server only. {USER.capitalize()} has none and follows the host's list.")
+    demo.shell("add", LISTED, "--remark", "web shop")
+    demo.shell("add", NEWSLETTER, "--account", OTHER, "--remark", "newsletter server")
+    demo.shell("list", "--accounts")
+    other = USERS[OTHER]
+    demo.table([(NEWSLETTER, f"as {OTHER}", other, SENT, OTHER),
+                (LISTED, f"shop, as {OTHER}", other, BARRED_FROM_SHOP, OTHER),
+                (LISTED, f"shop, as {USER}", right, SENT),
+                (NEWSLETTER, f"as {USER}", right, BARRED_FROM_NEWSLETTER),
+                (UNLISTED, f"stranger, as {OTHER}", other, SILENT, OTHER)])
+    answer, _, why = BARRED_FROM_SHOP.partition("; ")
+    print(f"\n   {OTHER.capitalize()}'s password, stolen, is no use even from the shop, which is"
+          f" listed:\n     {answer};\n     {why}")
 
 
 def main():

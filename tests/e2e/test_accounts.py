@@ -202,12 +202,13 @@ def sender_addresses(sasl):
             said = session.mail(sender)
             assert said == expected, f"<{sender}>: expected {expected!r}, got {said!r}"
         with Session(stage.client, MAIL[4], OWN, 465) as stranger:
-            said = stranger.mail(f"alice@{DOMAIN}")
-            assert said == (f"553 5.7.1 <alice@{DOMAIN}>: Sender address rejected: not logged in"), \
-                said
-            said = stranger.mail("x@other.example")
-            assert said == f"554 5.7.1 <{RECIPIENT}>: Recipient address rejected: Access denied", \
-                said
+            for sender, expected in (
+                    (f"alice@{DOMAIN}",
+                     f"553 5.7.1 <alice@{DOMAIN}>: Sender address rejected: not logged in"),
+                    ("x@other.example",
+                     f"554 5.7.1 <{RECIPIENT}>: Recipient address rejected: Access denied")):
+                said = stranger.mail(sender)
+                assert said == expected, said
 
 
 @tap.test
@@ -307,7 +308,7 @@ def killed():
 
 @tap.test
 def hung():
-    """policy processes that hang are given up, the answer is right; if all do: 451, then again 250"""
+    """policy processes that hang are given up, the answer is right; if all hang: 451"""
     with Stage() as stage, stage.session(OWN) as own, stage.session(OTHER) as other:
         def both():
             return at_once([lambda s=s: s.mail(f"alice@{DOMAIN}") for s in (own, other)])
@@ -406,9 +407,9 @@ def rights():
         question = "request=smtpd_access_policy\nclient_address={}\nsasl_username={}\n\n".format
         done = stage.as_policy(PROGRAM, "policy", stdin=question(OWN, "alice")
                                + question(OTHER, "alice") + question(OTHER, "bob"))
-        assert done.out == ("action=DUNNO\n\naction=REJECT 5.7.1 account alice may not send from "
-                            f"{OTHER}; ask the mail administrator to list it\n\naction=DUNNO\n\n"), \
-            done
+        refused = (f"REJECT 5.7.1 account alice may not send from {OTHER}; ask the mail "
+                   "administrator to list it")
+        assert done.out == f"action=DUNNO\n\naction={refused}\n\naction=DUNNO\n\n", done
         assert not done.err, done
         assert stage.as_policy("head", "-c", "15", DB).out == "SQLite format 3"
         for command in (("tee", "-a", DB), ("rm", DB), ("mv", DB, DB + "2"), ("chmod", "666", DB),

@@ -7,6 +7,7 @@ families and both submission ports, and with the same sources before there is a 
 """
 import concurrent.futures
 import pathlib
+import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -22,7 +23,7 @@ UNLISTED = {4: "192.0.2.66", 6: "2001:db8::66"}
 RIGHT = USERS["alice"]
 
 
-def make():
+def make(sasl="dovecot"):
     """A relay and a client with a listed and an unlisted address of each family."""
     lab = Lab()
     try:
@@ -30,7 +31,7 @@ def make():
         lab.link(lab.mail, "eth0", lab.client, "eth0")
         for host, table in ((lab.mail, MAIL), (lab.client, LISTED), (lab.client, UNLISTED)):
             host.address("eth0", table[4] + "/24", table[6] + "/64")
-        lab.relay = mail_relay.Relay(lab.mail)
+        lab.relay = mail_relay.Relay(lab.mail, sasl)
     except BaseException:
         lab.__exit__()
         raise
@@ -101,6 +102,56 @@ def only_tls():
             assert done.code == 28 and "did not advertise authentication" in done.out + done.err, \
                 done
         lab.relay.stop()
+
+
+@tap.test
+def port_25():
+    """port 25 takes mail for the host itself, relays for nobody, lets no one use our addresses"""
+    with make() as lab:
+        for sender, recipient, expected in (
+                ("x@other.example", "postmaster@relay.mail.example", SENT),
+                ("", "postmaster@relay.mail.example", SENT),
+                ("x@other.example", "postmaster", SENT),
+                ("x@other.example", "no-one@relay.mail.example",
+                 "550 5.1.1 <no-one@relay.mail.example>: Recipient address rejected: User unknown "
+                 "in local recipient table"),
+                ("x@other.example", "y@elsewhere.example",
+                 "554 5.7.1 <y@elsewhere.example>: Relay access denied"),
+                ("x@other.example", "alice@mail.example",
+                 "554 5.7.1 <alice@mail.example>: Relay access denied"),
+                *((sender, "postmaster@relay.mail.example",
+                   f"554 5.7.1 <{sender}>: Sender address rejected: to send as this domain, log in "
+                   "on port 465 or 587")
+                  for sender in ("alice@mail.example", "no-one@mail.example", "x@a.mail.example"))):
+            with mail_relay.Session(lab.client, MAIL[4], LISTED[4], 25) as session:
+                said = session.mail(sender, recipient)
+                assert said == expected, f"<{sender}>: expected {expected!r}, got {said!r}"
+
+
+@tap.test
+def settings():
+    """Postfix and Dovecot find nothing to complain about in the files of relay/"""
+    for sasl in ("dovecot", "cyrus"):
+        with make(sasl) as lab:
+            said = mail_relay.attempt(lab.client, MAIL[4], LISTED[4], "alice", RIGHT, 587)
+            assert said == SENT, said
+            for command in (("postconf", "-n"), ("postconf", "-M"), ("postconf", "-P"),
+                            *([("doveconf", "-n")] if sasl == "dovecot" else [])):
+                done = lab.mail.run(*command)
+                assert not done.err, done
+            assert not re.search("warning|error|fatal", lab.relay.log()), lab.relay.log()
+
+
+@tap.test
+def example_users():
+    """nobody logs in with the example of a users file as it is"""
+    with make() as lab:
+        lab.relay.file("/etc/dovecot/users", mail_relay.shipped("relay/dovecot/users.example"),
+                       group="dovecot", mode=0o640)
+        for password in ("*", "", RIGHT):
+            with mail_relay.Session(lab.client, MAIL[4], LISTED[4], 587) as session:
+                said = session.login("alice", password)
+                assert said == REFUSED, (password, said)
 
 
 if __name__ == "__main__":
