@@ -162,7 +162,7 @@ class Relay:
             host.run("smtpgate", "--bpffs", laboratory.BPFFS, "set", "limit", "10")
         if sasl == "dovecot":
             self._daemon("dovecot")
-            laboratory.until(lambda: host.path(f"{QUEUE}/private/auth").exists())
+            self._greet_dovecot()
         # -w: returns when the ports are open
         self._daemon("/usr/lib/postfix/sbin/master", "-w")
         self.start_time = time.monotonic() - started
@@ -240,6 +240,15 @@ class Relay:
         # All three descriptors away from the test's pipes: a daemon would hold them open.
         self.host.run("sh", "-c", f'exec "$@" </dev/null >/dev/null 2>>{DIR}/log/start.log', "sh",
                       *argv, timeout=20)
+
+    def _greet_dovecot(self):
+        """Returns when Dovecot answers: one that is told to stop in the midst of starting hangs."""
+        path = self.host.path(f"{QUEUE}/private/auth")
+        laboratory.until(path.exists)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(10)
+            sock.connect(str(path))
+            assert sock.recv(7) == b"VERSION"
 
     def stop(self):
         """Ends both in order. Not needed before the host is closed, which ends all it runs."""
