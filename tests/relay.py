@@ -307,10 +307,14 @@ def send(client, target, source, user, password, port, timeout=10, sender=None):
     return f"exit {done.code}: {done.out[-600:]}{done.err[-300:]}"
 
 
+class Unanswered(Exception):
+    """No connection: nobody answers at all."""
+
+
 class Session:
     """A client's SMTP connection, over TLS, for what one command line of swaks cannot say.
 
-    Raises TimeoutError where nobody answers."""
+    Raises Unanswered when there is no connection within `patience`."""
 
     def __init__(self, client, target, source, port, patience=30):
         self.client = client
@@ -319,9 +323,7 @@ class Session:
         self.sock = self.raw
         self.file = None
         try:
-            self.raw.settimeout(patience)
-            self.raw.bind((source, 0))
-            self.raw.connect((target, port))
+            self._connect(source, target, port, patience)
             if port == 465:
                 self._secure()
             self.answer()
@@ -347,6 +349,15 @@ class Session:
         self.sock.close()
         self.client.sockets.remove(self.raw)
         self.raw.close()
+
+    def _connect(self, source, target, port, patience):
+        self.raw.bind((source, 0))
+        self.raw.settimeout(patience)
+        try:
+            self.raw.connect((target, port))
+        except TimeoutError as late:
+            raise Unanswered from late
+        self.raw.settimeout(60)
 
     def _secure(self):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -392,5 +403,5 @@ def attempt(client, target, source, user, password, port, patience=30, sender=No
         with Session(client, target, source, port, patience) as session:
             said = session.login(user, password)
             return session.mail(sender or f"{user}@{DOMAIN}") if said == "235" else said
-    except TimeoutError:
+    except Unanswered:
         return SILENT
