@@ -66,7 +66,7 @@ TESTING = f"""
 # Below this line: for the tests only.
 maillog_file = {DIR}/log/mail.log
 maillog_file_prefixes = {DIR}
-disable_dns_lookups = yes
+smtp_dns_support_level = disabled
 smtpd_peername_lookup = no
 smtpd_error_sleep_time = 0
 smtpd_hard_error_limit = 1000
