@@ -143,18 +143,14 @@ def dovecot_file():
 class Relay:
     """Postfix and what checks its passwords, on a host of the laboratory.
 
-    `postconf`: lines of arguments for postconf(1), run before the start, to try other settings.
-    `policy=False` leaves the question to the policy service out."""
+    `postconf`: lines of arguments for postconf(1), run before the start, to try other settings."""
 
-    def __init__(self, host, sasl="dovecot", postconf=(), policy=True):
+    def __init__(self, host, sasl="dovecot", postconf=()):
         self.host = host
         self.sasl = sasl
-        postconf = list(postconf)
-        if not policy:
-            postconf.append(("-e", "mua_recipient_restrictions=permit_sasl_authenticated,reject"))
         started = time.monotonic()
         self._machine()
-        self._postfix(postconf)
+        self._postfix(list(postconf))
         getattr(self, "_" + sasl)()
         self.age()
         if not host.path(laboratory.STATE + "/smtpgate.db").exists():
