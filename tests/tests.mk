@@ -10,11 +10,13 @@ TEST_CFLAGS = -std=gnu11 $(WARN) -O1 -g $(SAN)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
-# Each unit test names the modules it is linked with in its first lines: "// LINK: addr prefix err"
+# Each unit test names the modules it is linked with in its first lines: "// LINK: addr prefix err",
+# and libraries beside cmocka: "// LIBS: -lsqlite3".
 $(BUILD)/unit/%: tests/unit/%.c $(wildcard user/*.c user/*.h bpf/parse.h) include/smtpgate_abi.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Ibpf $(TEST_CFLAGS) -o $@ $< \
-		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) -lcmocka
+		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \
+		-lcmocka $(shell sed -n 's|^// LIBS: ||p' $<)
 
 $(BUILD)/progrun: tests/bpf/progrun.c $(BUILD)/smtpgate.skel.h include/smtpgate_abi.h
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -o $@ $< -lbpf -lelf -lz
