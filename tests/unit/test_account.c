@@ -176,6 +176,13 @@ static void random_name(char *buf, size_t max)
     buf[len] = '\0';
 }
 
+static void lower(char *s)
+{
+    for (; *s; s++)
+        if (*s >= 'A' && *s <= 'Z')
+            *s = (char)(*s - 'A' + 'a');
+}
+
 /* The rule in the words of the header, on lower-case copies. */
 static void canonical(const char *name, const char *realm, char *buf, size_t size)
 {
@@ -184,10 +191,8 @@ static void canonical(const char *name, const char *realm, char *buf, size_t siz
 
     snprintf(buf, size, "%s", name);
     snprintf(end, sizeof(end), "@%s", realm);
-    for (char *s = buf; *s; s++)
-        *s = *s == 'A' ? 'a' : *s == 'B' ? 'b' : *s;
-    for (char *s = end; *s; s++)
-        *s = *s == 'A' ? 'a' : *s == 'B' ? 'b' : *s;
+    lower(buf);
+    lower(end);
     len = strlen(buf);
     tail = strlen(end);
     if (*realm && len > tail && !strcmp(buf + len - tail, end) &&
