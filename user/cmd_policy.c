@@ -30,9 +30,11 @@
 /* Postfix has 100 smtpd processes unless told otherwise, each with a connection of its own. */
 #define CLIENTS_MAX 512
 
-/* For another process's write lock: well below the relay's time-out, and shorter while it lasts. */
-#define PATIENCE_MS       2000
-#define SHORT_PATIENCE_MS 50
+/*
+ * For another process's write lock: well below the relay's time-out. Once for all: who asks while
+ * it lasts is answered at once, or many who ask would wait for each other.
+ */
+#define PATIENCE_MS 2000
 
 struct client {
     int in, out;
@@ -79,6 +81,11 @@ static void say_trouble(struct service *service, const struct err *e)
     service->in_trouble = true;
 }
 
+static unsigned int patience(const struct service *service)
+{
+    return service->in_trouble ? 0 : PATIENCE_MS;
+}
+
 /* The store may have been replaced by a copy, or removed, while it was open. */
 static int need_store(struct service *service, struct err *e)
 {
@@ -88,7 +95,7 @@ static int need_store(struct service *service, struct err *e)
         forget_store(service);
     if (service->store)
         return 0;
-    r = store_open(service->ctx->state, STORE_READ, &service->store, e);
+    r = store_open_within(service->ctx->state, STORE_READ, patience(service), &service->store, e);
     if (r == -ENOENT)
         err_set(e, r, EXIT_REFUSED, "there is no store in %s", service->ctx->state);
     return r;
@@ -117,7 +124,7 @@ static int begin_reading(struct service *service, struct err *e)
 
     if (r < 0 || service->reading)
         return r;
-    store_set_patience(service->store, service->in_trouble ? SHORT_PATIENCE_MS : PATIENCE_MS);
+    store_set_patience(service->store, patience(service));
     service->reading = true;
     return store_begin_read(service->store, e);
 }

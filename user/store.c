@@ -358,6 +358,12 @@ static int open_db(struct store *store, enum store_access mode, struct err *e)
 
 int store_open(const char *dir, enum store_access mode, struct store **ret_store, struct err *e)
 {
+    return store_open_within(dir, mode, STORE_BUSY_MS, ret_store, e);
+}
+
+int store_open_within(const char *dir, enum store_access mode, unsigned int patience_ms,
+                      struct store **ret_store, struct err *e)
+{
     _cleanup_(store_close) struct store *store = NULL;
     mode_t mask;
     int r;
@@ -371,7 +377,7 @@ int store_open(const char *dir, enum store_access mode, struct store **ret_store
     mask = umask(027); /* readable by the directory's group, if that is given one */
     r = open_db(store, mode, e);
     if (r == 0) {
-        sqlite3_busy_timeout(store->db, STORE_BUSY_MS);
+        store_set_patience(store, patience_ms);
         r = exec(store,
                  "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
                  "PRAGMA synchronous = EXTRA; PRAGMA cache_size = -" STRING(STORE_CACHE_KIB),
