@@ -108,10 +108,11 @@ static int need_store(struct service *service, struct err *e)
 static const struct addr *read_address(const char *text, struct addr *addr)
 {
     static const char mapped[] = "::ffff:";
+    bool is_mapped = !strncasecmp(text, mapped, sizeof(mapped) - 1) && strchr(text, '.') != NULL;
 
-    if (!strncasecmp(text, mapped, sizeof(mapped) - 1) && strchr(text, '.'))
-        text += sizeof(mapped) - 1;
-    return addr_parse(text, addr, NULL) == 0 ? addr : NULL;
+    if (addr_parse(is_mapped ? text + sizeof(mapped) - 1 : text, addr, NULL) < 0)
+        return NULL;
+    return !is_mapped || addr->family == ADDR_IP4 ? addr : NULL;
 }
 
 /*
