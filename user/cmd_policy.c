@@ -302,8 +302,8 @@ static void make_room(struct service *service)
     drop_client(service, idle);
 }
 
-/* A client that went away before it was accepted is no error. */
-static void accept_client(struct service *service, int listener)
+/* False when there is none. A client that went away before it was accepted is no error. */
+static bool accept_client(struct service *service, int listener)
 {
     int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     struct client *client;
@@ -312,16 +312,29 @@ static void accept_client(struct service *service, int listener)
     if (fd < 0 && (errno == EMFILE || errno == ENFILE) && service->n_clients)
         make_room(service);
     if (fd < 0)
-        return;
+        return false;
     client = new_client(fd, fd);
     if (!client) {
         close(fd);
-        return;
+        return false;
     }
     client->is_socket = true;
     if (service->n_clients == CLIENTS_MAX)
         make_room(service);
     service->clients[service->n_clients++] = client;
+    return true;
+}
+
+/*
+ * All who wait: one in each round would have the last of a hundred wait for a hundred rounds. Not
+ * for ever, though, as who is accepted wants an answer.
+ */
+static void accept_clients(struct service *service, int listener)
+{
+    unsigned int accepted = 0;
+
+    while (accepted < CLIENTS_MAX / 4 && accept_client(service, listener))
+        accepted++;
 }
 
 /* Clients first, then listeners. */
@@ -353,7 +366,7 @@ static int poll_once(struct service *service, struct err *e)
     end_reading(service);
     for (i = 0; i < service->n_listeners; i++)
         if (polls[n_clients + i].revents)
-            accept_client(service, service->listeners[i]);
+            accept_clients(service, service->listeners[i]);
     return 0;
 }
 
