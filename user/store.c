@@ -1171,12 +1171,21 @@ static int read_lengths(struct store *store, struct covering *covering, struct e
     return r;
 }
 
+/* Begins later, ends earlier, or was there first. */
+static bool is_closer(const struct store_entry *entry, const struct store_entry *than)
+{
+    int first = addr_cmp(&entry->who.first, &than->who.first);
+    int last = addr_cmp(&entry->who.last, &than->who.last);
+
+    return first ? first > 0 : last ? last < 0 : entry->id < than->id;
+}
+
 /* The best entry of those that need just @prefix. */
 static int try_prefix(struct store *store, const struct prefix *prefix, struct covering *covering,
                       struct err *e)
 {
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
-    struct store_entry entry, *best = &covering->best;
+    struct store_entry entry;
     int r = keep(store, covering->account ? KEPT_COVERING_IN_LIST : KEPT_COVERING, &stmt, e);
 
     if (r < 0)
@@ -1186,15 +1195,14 @@ static int try_prefix(struct store *store, const struct prefix *prefix, struct c
         bind_text(stmt, 4, covering->account);
     bind_addr(stmt, 5, covering->last);
     sqlite3_bind_int64(stmt, 6, covering->now);
-    r = step_entry(store, stmt, &entry, e);
-    if (r < 0)
-        return r == -ENOENT ? 0 : r;
-    if (!covering->found || addr_cmp(&entry.who.first, &best->who.first) > 0 ||
-        (!addr_cmp(&entry.who.first, &best->who.first) &&
-         addr_cmp(&entry.who.last, &best->who.last) < 0))
-        *best = entry;
-    covering->found = true;
-    return 0;
+    while ((r = step_entry(store, stmt, &entry, e)) == 0) {
+        if (!covering->found || is_closer(&entry, &covering->best))
+            covering->best = entry;
+        covering->found = true;
+        if (covering->any)
+            return 0;
+    }
+    return r == -ENOENT ? 0 : r;
 }
 
 /*
