@@ -77,5 +77,6 @@ help:
 	@echo 'make lint          clang-format, gcc and clang, clang-tidy, cppcheck, shellcheck, rules'
 	@echo 'make format        reformat the C files'
 	@echo 'make unit|golden|program|e2e   one layer of the tests'
+	@echo 'make fuzz          SECONDS=60: looks for inputs that break the parsers'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean'

@@ -10,11 +10,33 @@ TEST_CFLAGS = -std=gnu11 $(WARN) -O1 -g $(SAN)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
-# Each unit test names the modules it is linked with in its first lines: "// LINK: addr prefix err"
+# Each unit test names the modules it is linked with in its first lines: "// LINK: addr prefix err",
+# and libraries beside cmocka: "// LIBS: -lsqlite3".
 $(BUILD)/unit/%: tests/unit/%.c $(wildcard user/*.c user/*.h bpf/parse.h) include/smtpgate_abi.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Ibpf $(TEST_CFLAGS) -o $@ $< \
-		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) -lcmocka
+		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \
+		-lcmocka $(shell sed -n 's|^// LIBS: ||p' $<)
+
+# Fuzz targets name what they are linked with in the same way. tests/fuzz/run runs them, bounded.
+FUZZ_BIN := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(wildcard user/*.c user/*.h)
+	@mkdir -p $(@D)
+	$(CLANG) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=all -o $@ $< \
+		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<))
+
+# For as long as you like; keeps what it learns in build/fuzz, and what fails beside it.
+SECONDS ?= 60
+.PHONY: fuzz
+fuzz: $(FUZZ_BIN)
+	@for target in $(notdir $(FUZZ_BIN)); do \
+		mkdir -p $(BUILD)/fuzz/corpus/$$target; \
+		$(BUILD)/fuzz/$$target -max_total_time=$(SECONDS) -max_len=12000 -timeout=10 \
+			-print_final_stats=1 -dict=tests/fuzz/$$target.dict \
+			-artifact_prefix=$(BUILD)/fuzz/$$target- \
+			$(BUILD)/fuzz/corpus/$$target tests/fuzz/corpus/$$target || exit 1; \
+	done
 
 $(BUILD)/progrun: tests/bpf/progrun.c $(BUILD)/smtpgate.skel.h include/smtpgate_abi.h
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -o $@ $< -lbpf -lelf -lz
@@ -30,6 +52,7 @@ $(BUILD)/asan/smtpgate: $(ASAN_OBJ)
 -include $(ASAN_OBJ:.o=.d)
 
 UNIT_RUNS    = $(UNIT_BIN)
+FUZZ_RUNS    = tests/fuzz/run
 GOLDEN_RUNS  = tests/golden/run.py
 PROGRAM_RUNS = $(sort $(wildcard tests/bpf/test_*.py))
 E2E_RUNS     = $(sort $(wildcard tests/e2e/test_*.py))
@@ -59,7 +82,7 @@ lint: all
 check:
 	@tests/deps.sh
 	@$(MAKE) --no-print-directory check-build
-	@tests/run $(CHECK_RUNS) $(UNIT_RUNS) $(GOLDEN_RUNS) $(PROGRAM_RUNS) $(E2E_RUNS)
+	@tests/run $(CHECK_RUNS) $(UNIT_RUNS) $(FUZZ_RUNS) $(GOLDEN_RUNS) $(PROGRAM_RUNS) $(E2E_RUNS)
 
 .PHONY: demo
 demo:

@@ -30,9 +30,11 @@
 /* Postfix has 100 smtpd processes unless told otherwise, each with a connection of its own. */
 #define CLIENTS_MAX 512
 
-/* For another process's write lock: well below the relay's time-out, and shorter while it lasts. */
-#define PATIENCE_MS       2000
-#define SHORT_PATIENCE_MS 50
+/*
+ * For another process's write lock: well below the relay's time-out. Once for all: who asks while
+ * it lasts is answered at once, or many who ask would wait for each other.
+ */
+#define PATIENCE_MS 2000
 
 struct client {
     int in, out;
@@ -79,6 +81,11 @@ static void say_trouble(struct service *service, const struct err *e)
     service->in_trouble = true;
 }
 
+static unsigned int patience(const struct service *service)
+{
+    return service->in_trouble ? 0 : PATIENCE_MS;
+}
+
 /* The store may have been replaced by a copy, or removed, while it was open. */
 static int need_store(struct service *service, struct err *e)
 {
@@ -88,7 +95,7 @@ static int need_store(struct service *service, struct err *e)
         forget_store(service);
     if (service->store)
         return 0;
-    r = store_open(service->ctx->state, STORE_READ, &service->store, e);
+    r = store_open_within(service->ctx->state, STORE_READ, patience(service), &service->store, e);
     if (r == -ENOENT)
         err_set(e, r, EXIT_REFUSED, "there is no store in %s", service->ctx->state);
     return r;
@@ -101,10 +108,11 @@ static int need_store(struct service *service, struct err *e)
 static const struct addr *read_address(const char *text, struct addr *addr)
 {
     static const char mapped[] = "::ffff:";
+    bool is_mapped = !strncasecmp(text, mapped, sizeof(mapped) - 1) && strchr(text, '.') != NULL;
 
-    if (!strncasecmp(text, mapped, sizeof(mapped) - 1) && strchr(text, '.'))
-        text += sizeof(mapped) - 1;
-    return addr_parse(text, addr, NULL) == 0 ? addr : NULL;
+    if (addr_parse(is_mapped ? text + sizeof(mapped) - 1 : text, addr, NULL) < 0)
+        return NULL;
+    return !is_mapped || addr->family == ADDR_IP4 ? addr : NULL;
 }
 
 /*
@@ -117,7 +125,7 @@ static int begin_reading(struct service *service, struct err *e)
 
     if (r < 0 || service->reading)
         return r;
-    store_set_patience(service->store, service->in_trouble ? SHORT_PATIENCE_MS : PATIENCE_MS);
+    store_set_patience(service->store, patience(service));
     service->reading = true;
     return store_begin_read(service->store, e);
 }
@@ -294,8 +302,8 @@ static void make_room(struct service *service)
     drop_client(service, idle);
 }
 
-/* A client that went away before it was accepted is no error. */
-static void accept_client(struct service *service, int listener)
+/* False when there is none. A client that went away before it was accepted is no error. */
+static bool accept_client(struct service *service, int listener)
 {
     int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     struct client *client;
@@ -304,16 +312,29 @@ static void accept_client(struct service *service, int listener)
     if (fd < 0 && (errno == EMFILE || errno == ENFILE) && service->n_clients)
         make_room(service);
     if (fd < 0)
-        return;
+        return false;
     client = new_client(fd, fd);
     if (!client) {
         close(fd);
-        return;
+        return false;
     }
     client->is_socket = true;
     if (service->n_clients == CLIENTS_MAX)
         make_room(service);
     service->clients[service->n_clients++] = client;
+    return true;
+}
+
+/*
+ * All who wait: one in each round would have the last of a hundred wait for a hundred rounds. Not
+ * for ever, though, as who is accepted wants an answer.
+ */
+static void accept_clients(struct service *service, int listener)
+{
+    unsigned int accepted = 0;
+
+    while (accepted < CLIENTS_MAX / 4 && accept_client(service, listener))
+        accepted++;
 }
 
 /* Clients first, then listeners. */
@@ -345,7 +366,7 @@ static int poll_once(struct service *service, struct err *e)
     end_reading(service);
     for (i = 0; i < service->n_listeners; i++)
         if (polls[n_clients + i].revents)
-            accept_client(service, service->listeners[i]);
+            accept_clients(service, service->listeners[i]);
     return 0;
 }
 

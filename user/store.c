@@ -358,6 +358,12 @@ static int open_db(struct store *store, enum store_access mode, struct err *e)
 
 int store_open(const char *dir, enum store_access mode, struct store **ret_store, struct err *e)
 {
+    return store_open_within(dir, mode, STORE_BUSY_MS, ret_store, e);
+}
+
+int store_open_within(const char *dir, enum store_access mode, unsigned int patience_ms,
+                      struct store **ret_store, struct err *e)
+{
     _cleanup_(store_close) struct store *store = NULL;
     mode_t mask;
     int r;
@@ -371,7 +377,7 @@ int store_open(const char *dir, enum store_access mode, struct store **ret_store
     mask = umask(027); /* readable by the directory's group, if that is given one */
     r = open_db(store, mode, e);
     if (r == 0) {
-        sqlite3_busy_timeout(store->db, STORE_BUSY_MS);
+        store_set_patience(store, patience_ms);
         r = exec(store,
                  "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
                  "PRAGMA synchronous = EXTRA; PRAGMA cache_size = -" STRING(STORE_CACHE_KIB),
@@ -1177,12 +1183,21 @@ static int read_lengths(struct store *store, struct covering *covering, struct e
     return r;
 }
 
+/* Begins later, ends earlier, or was there first. */
+static bool is_closer(const struct store_entry *entry, const struct store_entry *than)
+{
+    int first = addr_cmp(&entry->who.first, &than->who.first);
+    int last = addr_cmp(&entry->who.last, &than->who.last);
+
+    return first ? first > 0 : last ? last < 0 : entry->id < than->id;
+}
+
 /* The best entry of those that need just @prefix. */
 static int try_prefix(struct store *store, const struct prefix *prefix, struct covering *covering,
                       struct err *e)
 {
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
-    struct store_entry entry, *best = &covering->best;
+    struct store_entry entry;
     int r = keep(store, covering->account ? KEPT_COVERING_IN_LIST : KEPT_COVERING, &stmt, e);
 
     if (r < 0)
@@ -1192,15 +1207,14 @@ static int try_prefix(struct store *store, const struct prefix *prefix, struct c
         bind_text(stmt, 4, covering->account);
     bind_addr(stmt, 5, covering->last);
     sqlite3_bind_int64(stmt, 6, covering->now);
-    r = step_entry(store, stmt, &entry, e);
-    if (r < 0)
-        return r == -ENOENT ? 0 : r;
-    if (!covering->found || addr_cmp(&entry.who.first, &best->who.first) > 0 ||
-        (!addr_cmp(&entry.who.first, &best->who.first) &&
-         addr_cmp(&entry.who.last, &best->who.last) < 0))
-        *best = entry;
-    covering->found = true;
-    return 0;
+    while ((r = step_entry(store, stmt, &entry, e)) == 0) {
+        if (!covering->found || is_closer(&entry, &covering->best))
+            covering->best = entry;
+        covering->found = true;
+        if (covering->any)
+            return 0;
+    }
+    return r == -ENOENT ? 0 : r;
 }
 
 /*

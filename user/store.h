@@ -99,8 +99,11 @@ struct store_iface {
  * replaced on its own.
  */
 int store_open(const char *dir, enum store_access mode, struct store **ret_store, struct err *e);
+/* The same, waiting @patience_ms for another process's lock instead of a few seconds. */
+int store_open_within(const char *dir, enum store_access mode, unsigned int patience_ms,
+                      struct store **ret_store, struct err *e);
 void store_close(struct store *store);
-/* How long a call waits for another process's lock; a few seconds from the start. */
+/* How long a call waits for another process's lock from now on. */
 void store_set_patience(struct store *store, unsigned int ms);
 /* The file at the store's path is not the open one any more: removed, or another put there. */
 bool store_has_moved(struct store *store);

@@ -93,16 +93,17 @@ static const char migration_1_to_2[] =
                " ORDER BY addr DESC, len DESC LIMIT 1")                                           \
     X(NEAREST_IN_LIST, "SELECT addr, len FROM prefix WHERE account = ?4 AND family = ?1"          \
                        " AND (addr, len) <= (?2, ?3) ORDER BY addr DESC, len DESC LIMIT 1")       \
-    X(COVERING,                                                                                   \
-      "SELECT " ENTRY_COLUMNS " FROM entry WHERE id IN"                                           \
-      " (SELECT entry FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3)" COVERING_TAIL)   \
-    X(COVERING_IN_LIST,                                                                           \
-      "SELECT " ENTRY_COLUMNS " FROM entry WHERE id IN"                                           \
-      " (SELECT entry FROM prefix WHERE account = ?4 AND family = ?1 AND addr = ?2"               \
-      " AND len = ?3)" COVERING_TAIL)
+    X(COVERING, COVERING_ENTRIES(""))                                                             \
+    X(COVERING_IN_LIST, COVERING_ENTRIES("account = ?4 AND "))
 
 #define ENTRY_COLUMNS "id, family, first, last, kind, remark, account, created, expires"
-#define COVERING_TAIL \
-    " AND last >= ?5 AND (expires = 0 OR expires > ?6) ORDER BY first DESC, last, id LIMIT 1"
+/*
+ * The entries that need a prefix. Without IN and ORDER BY, each of which makes a table of its own
+ * each time: that costs more than all else of a decision.
+ */
+#define COVERING_ENTRIES(in_list)                                                  \
+    "SELECT " ENTRY_COLUMNS " FROM (SELECT entry AS of FROM prefix WHERE " in_list \
+    "family = ?1 AND addr = ?2 AND len = ?3) CROSS JOIN entry ON id = of"          \
+    " WHERE last >= ?5 AND (expires = 0 OR expires > ?6)"
 
 #endif
