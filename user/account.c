@@ -16,7 +16,7 @@ static unsigned int fold(char c)
     return byte >= 'A' && byte <= 'Z' ? byte - 'A' + 'a' : byte;
 }
 
-static bool equal(const char *a, const char *b)
+bool account_equal(const char *a, const char *b)
 {
     while (*a && fold(*a) == fold(*b)) {
         a++;
@@ -31,7 +31,16 @@ int account_check(const char *name, struct err *e)
 
     if (len == 0) {
         err_set(e, 0, EXIT_USAGE, "the account's name is empty");
-        err_hint(e, "--account takes the SMTP login name, as in: --account alice");
+        err_hint(e,
+                 "it is the SMTP login name, as in: --account alice, or account=alice in a file");
+        return -EINVAL;
+    }
+    /* A word of the command line that went astray, nearly always. */
+    if (*name == '-' || *name == ' ' || name[len - 1] == ' ' || !strcmp(name, "*")) {
+        err_set(e, 0, EXIT_USAGE, "\"%.100s\" is no account's name", name);
+        err_hint(e,
+                 "a name begins and ends with neither a space nor a -; an entry without an account"
+                 " is for all that have no list");
         return -EINVAL;
     }
     if (len > ACCOUNT_MAX)
@@ -58,7 +67,7 @@ static size_t without_realm(const char *name, const char *realm)
 {
     const char *at = strchr(name, '@');
 
-    return at && at > name && equal(at + 1, realm) ? (size_t)(at - name) : 0;
+    return at && at > name && account_equal(at + 1, realm) ? (size_t)(at - name) : 0;
 }
 
 /* Not where that would be longer than any name that is looked up. */
@@ -92,5 +101,5 @@ bool account_resolve(const char *name, const char *realm, struct account *ret_ac
 
 bool account_is(const struct account *account, const char *name)
 {
-    return equal(account->name, name) || equal(account->other, name);
+    return account_equal(account->name, name) || account_equal(account->other, name);
 }

@@ -31,7 +31,7 @@ struct account {
 
 /*
  * A name that may be given a list: UTF-8 (as SASL's are, RFC 4616 and RFC 4013), 1 to ACCOUNT_MAX
- * bytes, no control characters. -EINVAL, EXIT_USAGE.
+ * bytes, no control characters, no space at an end, no - in front, not "*". -EINVAL, EXIT_USAGE.
  */
 int account_check(const char *name, struct err *e);
 
@@ -43,6 +43,9 @@ int account_check_realm(const char *realm, struct err *e);
  * that a list may match: it has no list of its own.
  */
 bool account_resolve(const char *name, const char *realm, struct account *ret_account);
+
+/* The same spelling but for the case of ASCII letters. */
+bool account_equal(const char *a, const char *b);
 
 /* The same account by the matching rule; @name is one of its spellings. */
 bool account_is(const struct account *account, const char *name);

@@ -35,8 +35,10 @@ static int confirm_wide(const struct cmd_context *ctx, const struct addition *ad
     for (i = 0; i < count; i++) {
         if (!who_is_very_wide(&additions[i].who))
             continue;
-        snprintf(what, sizeof(what), "%s is very wide: it lets in much of the internet.",
-                 who_print(&additions[i].who, who));
+        snprintf(what, sizeof(what), "%s is very wide: it lets in much of the internet%s.",
+                 who_print(&additions[i].who, who),
+                 *additions[i].account ? ", and for the kernel half that is for every account"
+                                       : "");
         return cmd_confirm(ctx, what, e);
     }
     return 0;
@@ -181,7 +183,7 @@ int additions_apply(const struct cmd_context *ctx, const struct addition *additi
     outcome_say_entries(ctx, &adding.outcome);
     outcome_say_mode(ctx, &adding.change, &adding.outcome);
     say_new_lists(&adding);
-    outcome_say_unattached(ctx, &adding.change);
+    outcome_say_unattached(ctx, &adding.change, &adding.outcome);
     outcome_say_json(ctx, &adding.outcome);
     return 0;
 }

@@ -42,7 +42,8 @@ int change_fail_no_store(const char *state, struct err *e)
             "the store in %s is missing or empty, but the kernel holds a gate made from"
             " one; nothing changed, the gate stays as it is",
             state);
-    err_hint(e, "put back a copy from a backup, then: smtpgate sync; or to start anew with an empty"
+    err_hint(e, "is --state right? Else put back a copy from a backup, then: smtpgate sync; or to "
+                "start anew with an empty"
                 " list, which opens the gate: smtpgate sync -y");
     return -ESTALE;
 }
@@ -56,11 +57,11 @@ int change_open_store(const char *state, const struct gate *gate, enum store_acc
         return change_fail_no_store(state, e);
     if (r == -ENOENT && mode == STORE_READ)
         return store_open(state, STORE_DRY, ret_store, e);
-    if (r < 0 && r != -ENOENT)
+    if (r < 0 && r != -ENOENT && r != -ENOTSUP)
         return r;
     if (r == 0)
         store_close(TAKE_PTR(*ret_store));
-    return store_open(state, mode, ret_store, e);
+    return store_open(state, mode, ret_store, e); /* one of an older version is there too */
 }
 
 /* For detach, which must work without a store too, and makes none. */
@@ -69,11 +70,11 @@ static int open_any_store(const char *state, enum store_access mode, struct stor
 {
     int r = store_open(state, STORE_READ, ret_store, e);
 
-    if (r < 0 && r != -ENOENT)
+    if (r < 0 && r != -ENOENT && r != -ENOTSUP)
         return r;
     if (r == 0)
         store_close(TAKE_PTR(*ret_store));
-    return store_open(state, r == 0 ? mode : STORE_DRY, ret_store, e);
+    return store_open(state, r == -ENOENT ? STORE_DRY : mode, ret_store, e);
 }
 
 static int open_both(const struct change_options *options, struct change *change, struct err *e)

@@ -10,12 +10,14 @@
 
 const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_ACCOUNT] = {"account", "NAME", "the list of one SMTP account (its login name)"},
-    [OPT_ACCOUNTS] = {"accounts", NULL, "the lists instead: entries, last use"},
-    [OPT_ALL] = {"all", NULL, "every one of them"},
+    [OPT_ACCOUNTS] = {"accounts", NULL,
+                      "the lists instead; last use: when one of its addresses last connected"},
+    [OPT_ALL] = {"all", NULL, "all interfaces, or all lists"},
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
-    [OPT_TROUBLE] = {"trouble", "defer|reject|dunno", "the answer when the list cannot be read"},
+    [OPT_TROUBLE] = {"trouble", "defer|reject|dunno",
+                     "when the list cannot be read (default defer; dunno lets mail pass)"},
 };
 
 static const char who_details[] =
@@ -62,14 +64,17 @@ const struct cmd cmd_table[] = {
      "  smtpgate check 192.0.2.10\n"
      "  smtpgate check 192.0.2.10 --account alice\n",
      "Asks the kernel when the gate is attached, and says so if kernel and store\n"
-     "disagree. With --account: also what the policy service would answer.\n",
+     "disagree. With --account: also what the policy service would answer.\n"
+     "dropped: by the kernel; refused: by the relay, which asks smtpgate policy.\n",
      OPT(ACCOUNT), 1, 100000, cmd_check},
-    {"disable", "", "clear the list and turn the gate off; asks first",
+    {"disable", "", "clear the host list and turn the gate off; asks",
      "  smtpgate disable\n"
      "  smtpgate -y disable\n"
      "  smtpgate disable --account alice   # alice follows the host list again\n"
      "  smtpgate disable --all             # the lists of all accounts too\n",
-     NULL, OPT(ACCOUNT) | OPT(ALL), 0, 0, cmd_disable},
+     "Clearing the host list also sets others back to anywhere: whoever followed it\n"
+     "may send from anywhere, with the password.\n",
+     OPT(ACCOUNT) | OPT(ALL), 0, 0, cmd_disable},
     {"status", "[--check]", "mode, list, interfaces, health (also: no command)",
      "  smtpgate status\n"
      "  smtpgate -q status --check    # exit 1 when something is wrong\n",
@@ -83,7 +88,7 @@ const struct cmd cmd_table[] = {
      "  smtpgate export | ssh mail2 smtpgate import -\n",
      "A line is: WHO account=NAME # remark, the last two if wanted. Spaces and %\n"
      "in a name are written %20 and %25. Empty lines and lines that begin with #\n"
-     "are comments. Formats may mix; the remark of a listed entry is replaced.\n",
+     "are comments. Formats may mix; a remark replaces that of a listed entry.\n",
      0, 1, 1, cmd_import},
     {"export", "", "the entries as a list file", "  smtpgate export >smtpgate.list\n", NULL, 0, 0,
      0, cmd_export},
@@ -212,6 +217,8 @@ int cmd_confirm(const struct cmd_context *ctx, const char *what, struct err *e)
     char question[512];
     int answer;
 
+    if (ctx->dry_run)
+        out_note(&ctx->out, "%s (asked first, without -n)\n", what);
     if (ctx->yes || ctx->dry_run)
         return 0;
     snprintf(question, sizeof(question), "%s Go on?", what);

@@ -438,6 +438,9 @@ static int is_foreign(const struct cmd_context *ctx, bool *ret_foreign, bool *re
         err_hint(e, "smtpgate attach IFACE and smtpgate add WHO begin one");
         return r;
     }
+    if (r ==
+        -ENOTSUP) /* of another version: change_begin() brings it up to date, or says why not */
+        return 0;
     if (r < 0 && r != -ENOENT)
         return r;
     *ret_missing = r == -ENOENT;

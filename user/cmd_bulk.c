@@ -16,7 +16,7 @@ struct import {
     const char *name; /* of the file, for messages */
     FILE *file;       /* NULL: standard input, which is the caller's */
     unsigned long line;
-    unsigned long bad_lines;
+    unsigned long bad_lines, warned;
     struct err first; /* of the bad lines */
     struct addition *additions;
     size_t count, room;
@@ -48,10 +48,9 @@ static void report(struct import *import, const char *text, const struct listfil
     if (import->bad_lines++ == 0)
         import->first = whole;
     if (import->bad_lines <= REPORTED_LINES || ctx->verbose)
-        out_place(&ctx->out, whole.message, text, place->at, place->len, whole.hint);
+        out_place(whole.message, text, place->at, place->len, whole.hint);
 }
 
-/* A name is kept; the host list's, which is nearly every one, takes no memory of its own. */
 static int push(struct import *import, const struct listfile_entry *entry)
 {
     struct addition addition = {.who = entry->who};
@@ -102,6 +101,17 @@ static int read_line(FILE *file, char line[LISTFILE_LINE_MAX + 1], struct err *e
     return nul ? err_set(e, -EINVAL, EXIT_USAGE, "a NUL byte: this is no text file") : 1;
 }
 
+/* It is a remark like any other, and nearly always a slip: the entry goes into the host list. */
+static void warn_remark(struct import *import, const struct listfile_entry *entry)
+{
+    if (*entry->account || !strstr(entry->remark, "account=") || import->warned++ >= REPORTED_LINES)
+        return;
+    out_warn(&import->ctx->out,
+             "%s:%lu: account= stands in the remark, so the entry is for the host list; to name an"
+             " account, write it in front of the #\n",
+             import->name, import->line);
+}
+
 static int take_line(struct import *import, char line[LISTFILE_LINE_MAX + 1], int got,
                      struct err *problem)
 {
@@ -115,7 +125,10 @@ static int take_line(struct import *import, char line[LISTFILE_LINE_MAX + 1], in
         r = listfile_parse(line, &entry, &place, problem);
     if (r < 0)
         report(import, text, &place, problem);
-    return r > 0 && !import->bad_lines ? push(import, &entry) : 0;
+    if (r <= 0 || import->bad_lines)
+        return 0;
+    warn_remark(import, &entry);
+    return push(import, &entry);
 }
 
 static int read_file(struct import *import, FILE *file, struct err *e)
@@ -146,6 +159,10 @@ static int open_file(struct import *import, const char *path, FILE **ret_file, s
     if (!strcmp(path, "-")) {
         import->name = "standard input";
         *ret_file = stdin;
+        if (isatty(STDIN_FILENO))
+            out_note(&import->ctx->out,
+                     "reads lines of the form: WHO account=NAME # remark; the end"
+                     " of input (^D) ends it\n");
         return 0;
     }
     import->name = path;
@@ -159,16 +176,18 @@ static int open_file(struct import *import, const char *path, FILE **ret_file, s
     return r;
 }
 
-/* With -j the first bad line is the error; all are on standard error in either case. */
+/* All are on standard error; with -j the first is in the error too. */
 static int fail_lines(const struct import *import, struct err *e)
 {
     const struct cmd_context *ctx = import->ctx;
 
     if (import->bad_lines > REPORTED_LINES && !ctx->verbose)
         out_note(&ctx->out, "the first %d bad lines are shown; -v shows all\n", REPORTED_LINES);
-    err_set(e, 0, EXIT_USAGE, "%lu bad %s, the first is %.700s; nothing changed", import->bad_lines,
-            import->bad_lines == 1 ? "line" : "lines", import->first.message);
-    err_hint(e, "%s", import->first.hint);
+    err_set(e, 0, EXIT_USAGE, "%lu bad %s%s%.700s; nothing changed", import->bad_lines,
+            import->bad_lines == 1 ? "line" : "lines", ctx->out.json ? ", the first is " : "",
+            ctx->out.json ? import->first.message : "");
+    if (ctx->out.json)
+        err_hint(e, "%s", import->first.hint);
     return -EINVAL;
 }
 

@@ -36,7 +36,7 @@ static int begin(struct editing *editing, struct err *e)
         return r;
     cmd_account(editing->ctx, editing->change.before.realm, &editing->account);
     editing->outcome.mode_before = editing->outcome.mode_after = editing->change.before.mode;
-    return 0;
+    return store_read_rules(editing->change.store, &editing->outcome.left, e);
 }
 
 /* ---- finding the entry that is meant ---- */
@@ -55,56 +55,82 @@ static int parse_id(const char *text, int64_t *ret_id, struct err *e)
     return -EINVAL;
 }
 
-/* " --account NAME" as a shell takes it, or "" for the host list. */
-static const char *account_option(const char *account, char buf[CMD_ACCOUNT_MAX + 16])
+/* What is said where the thing asked for is part of @entry. */
+static int fail_part(const struct editing *editing, const char *text,
+                     const struct store_entry *entry, struct err *e)
 {
-    char name[CMD_ACCOUNT_MAX];
+    char shown[CMD_ENTRY_MAX], name[WHO_TEXT_MAX];
+    bool edits = editing->ctx->options[OPT_REMARK];
 
-    buf[0] = '\0';
-    if (*account)
-        snprintf(buf, CMD_ACCOUNT_MAX + 16, " --account '%s'",
-                 text_escape(account, name, sizeof(name)));
-    return buf;
+    err_set(e, 0, EXIT_NO, "%s is no entry of its own: it is let in by %s; nothing changed", text,
+            cmd_entry(entry, shown));
+    /* By number where there is an account: a name may hold what a shell does not take as it is. */
+    if (*entry->account)
+        snprintf(name, sizeof(name), "'#%lld'", (long long)entry->id);
+    else
+        who_print(&entry->who, name);
+    if (edits)
+        err_hint(e, "smtpgate edit %s --remark TEXT changes that entry", name);
+    else
+        err_hint(e, "smtpgate delete %s removes all of that entry", name);
+    return -ENOENT;
 }
 
-/* Not there; names the entry of this or another list that lets it in, if there is one. */
+/* Only other lists have it: that is said, and nothing about deleting it there. */
+static int fail_elsewhere(const char *text, const struct who *who, const struct store_entry *entry,
+                          struct err *e)
+{
+    char shown[CMD_ENTRY_MAX];
+
+    err_set(e, 0, EXIT_NO, "%s is not in the host list, but %s %s; nothing changed", text,
+            who_same_set(who, &entry->who) ? "there is" : "let in by", cmd_entry(entry, shown));
+    err_hint(e, "for the list of an account: --account NAME, or the entry's number '#%lld'",
+             (long long)entry->id);
+    return -ENOENT;
+}
+
+/* Not there; names what lets it in, if that is in the list that was meant, or the host list was. */
 static int fail_not_listed(const struct editing *editing, const char *text, const struct who *who,
                            struct err *e)
 {
-    const struct account *const lists[] = {&editing->account, NULL};
-    char shown[CMD_ENTRY_MAX], name[WHO_TEXT_MAX], option[CMD_ACCOUNT_MAX + 16];
+    struct store *store = editing->change.store;
+    const char *account = editing->account.name;
     struct store_entry entry;
-    int r = -ENOENT;
-    size_t i;
+    bool any = false;
+    int r = who ? store_find_covering(store, &editing->account, &who->first, &who->last, time(NULL),
+                                      &entry, e)
+                : -ENOENT;
 
-    for (i = 0; who && r == -ENOENT && i < ARRAY_SIZE(lists); i++)
-        r = store_find_covering(editing->change.store, lists[i], &who->first, &who->last,
-                                time(NULL), &entry, e);
+    if (r == 0)
+        return fail_part(editing, text, &entry, e);
+    if (r == -ENOENT && who && !*account) {
+        r = store_find_covering(store, NULL, &who->first, &who->last, time(NULL), &entry, e);
+        if (r == 0)
+            return fail_elsewhere(text, who, &entry, e);
+    }
+    if (r == -ENOENT && *account)
+        r = store_has_entries(store, &editing->account, &any, e);
     if (r < 0 && r != -ENOENT)
         return r;
-    if (r == -ENOENT) {
+    if (*account && !any)
+        err_set(e, 0, EXIT_NO, "account %.100s has no list of its own; nothing changed", account);
+    else
         err_set(e, 0, EXIT_NO, "%s is not in the list%s%.100s; nothing changed", text,
-                *editing->account.name ? " of account " : "", editing->account.name);
-        err_hint(e, "smtpgate list");
-        return -ENOENT;
-    }
-    err_set(e, 0, EXIT_NO, "%s is no entry of its own: it is let in by %s; nothing changed", text,
-            cmd_entry(&entry, shown));
-    err_hint(e, "smtpgate delete %s%s removes all of that entry", who_print(&entry.who, name),
-             account_option(entry.account, option));
+                *account ? " of account " : "", account);
+    err_hint(e, *account && !any ? "smtpgate list --accounts" : "smtpgate list");
     return -ENOENT;
 }
 
 /* A number belongs to one list; with --account it has to be that one. */
 static int check_list(const struct editing *editing, const struct store_entry *entry, struct err *e)
 {
-    char option[CMD_ACCOUNT_MAX + 16], shown[CMD_ENTRY_MAX];
+    char shown[CMD_ENTRY_MAX];
 
     if (!*editing->account.name || account_is(&editing->account, entry->account))
         return 0;
     err_set(e, 0, EXIT_NO, "%s is not in the list of account %.100s; nothing changed",
             cmd_entry(entry, shown), editing->account.name);
-    err_hint(e, "smtpgate list%s", account_option(editing->account.name, option));
+    err_hint(e, "smtpgate list");
     return -ENOENT;
 }
 
@@ -251,8 +277,12 @@ static void describe_loss(const struct editing *editing, const struct store_rule
     }
     if (editing->host_emptied || !editing->accounts_emptied) {
         snprintf(question, 512,
-                 "This %s%s: accounts without a list of their own may then send from %s.",
-                 verb->host, opens ? " and turns the gate off" : "", whence);
+                 "This %s%s%s: accounts without a list of their own may then send from %s.",
+                 editing->host_emptied ? verb->host : "sets others back to anywhere",
+                 editing->host_emptied && left->others != editing->change.before.others
+                     ? ", sets others back to anywhere"
+                     : "",
+                 opens ? " and turns the gate off" : "", whence);
         return;
     }
     if (editing->accounts_emptied > 1)
@@ -276,6 +306,7 @@ static int settle_lists(struct editing *editing, enum store_others others, const
     if (r < 0)
         return r;
     left.others = others;
+    editing->outcome.left = left;
     opens = editing->change.before.mode != SG_MODE_OFF && !admit_may_close(&left);
     if (opens || editing->host_emptied || editing->accounts_emptied) {
         describe_loss(editing, &left, opens, verb, question);
@@ -308,6 +339,28 @@ static int delete_entries(struct editing *editing, struct err *e)
     return r == 0 ? change_commit(&editing->change, e) : r;
 }
 
+/* Entries that are looked up again: a person deletes a few, and reads what is said of them. */
+#define DELETED_NOTES 10
+
+/* What another entry, of any list, still lets in. */
+static void say_still_in(const struct editing *editing)
+{
+    const struct cmd_context *ctx = editing->ctx;
+    char shown[CMD_ENTRY_MAX];
+    size_t i;
+
+    for (i = 0; !ctx->dry_run && i < ctx->n_args && ctx->n_args <= DELETED_NOTES; i++) {
+        struct store_entry entry;
+        struct who who;
+
+        if (who_parse(ctx->args[i], &who, NULL) == 0 &&
+            store_find_covering(editing->change.store, NULL, &who.first, &who.last, time(NULL),
+                                &entry, NULL) == 0)
+            out_note(&ctx->out, "%s still reaches the ports: %s\n", ctx->args[i],
+                     cmd_entry(&entry, shown));
+    }
+}
+
 int cmd_delete(const struct cmd_context *ctx, struct err *e)
 {
     _cleanup_editing_ struct editing editing = {
@@ -324,8 +377,9 @@ int cmd_delete(const struct cmd_context *ctx, struct err *e)
     if (r < 0)
         return r;
     outcome_say_entries(ctx, &editing.outcome);
+    say_still_in(&editing);
     outcome_say_mode(ctx, &editing.change, &editing.outcome);
-    outcome_say_unattached(ctx, &editing.change);
+    outcome_say_unattached(ctx, &editing.change, &editing.outcome);
     outcome_say_json(ctx, &editing.outcome);
     return 0;
 }
@@ -385,7 +439,6 @@ int cmd_disable(const struct cmd_context *ctx, struct err *e)
 {
     _cleanup_editing_ struct editing editing = {
         .ctx = ctx, .change = {.lock = -1}, .outcome = {.entries = json_array()}};
-    struct store_rules left = {0};
     int r;
 
     if (!editing.outcome.entries)
@@ -408,10 +461,9 @@ int cmd_disable(const struct cmd_context *ctx, struct err *e)
         editing.outcome.mode_before != editing.outcome.mode_after)
         out_note(&ctx->out, "others %s back at anywhere: smtpgate help set\n",
                  ctx->dry_run ? "would be" : "is");
-    if (!*editing.account.name && store_read_rules(editing.change.store, &left, NULL) == 0 &&
-        left.accounts)
+    if (!*editing.account.name && editing.outcome.left.accounts)
         out_note(&ctx->out, "accounts with a list of their own keep it; to clear those too:"
                             " smtpgate disable --all\n");
     outcome_say_json(ctx, &editing.outcome);
-    return 0;
+    return *editing.account.name && !editing.outcome.deleted ? EXIT_NO : 0;
 }

@@ -19,6 +19,8 @@ static void help_all(const struct cmd_context *ctx)
     }
     out_text(&ctx->out, "\n-j JSON  -n change nothing, show  -y no questions  -q quiet"
                         "  -v libbpf's words\n");
+    out_text(&ctx->out,
+             "exit: 0 yes  1 no  2 wrong use  3 unconfirmed  4 denied  5 refused  6 busy\n");
 }
 
 static void help_one(const struct cmd_context *ctx, const struct cmd *cmd)

@@ -6,7 +6,8 @@
  * store: it may be killed at any moment.
  *
  * Runs without privileges: it reads the store and knows nothing of the kernel half. Under spawn(8)
- * standard error is the client's connection too, so nothing is written there; see out_log().
+ * standard error is the client's connection too, so nothing is written there once it has started;
+ * see out_log().
  *
  * Fails closed: what is not known is answered DEFER_IF_PERMIT, and never OK, which would end the
  * relay's own restrictions.
@@ -164,7 +165,10 @@ static size_t answer_trouble(const char *action, const char *what, char answer[P
 
     if (!strcmp(action, "DUNNO"))
         return policy_answer(action, "", answer);
-    snprintf(text, sizeof(text), "%s %s", !strcmp(action, "REJECT") ? "5.3.0" : "4.3.0", what);
+    if (!strcmp(action, "REJECT"))
+        snprintf(text, sizeof(text), "5.3.0 %s", what);
+    else
+        snprintf(text, sizeof(text), "4.3.0 %s; try again later", what);
     return policy_answer(action, text, answer);
 }
 
@@ -185,8 +189,7 @@ static size_t answer_request(struct service *service, const struct policy_reques
         return policy_answer("DUNNO", "", answer);
     if (ask_store(service, request, &admission, &e) < 0) {
         say_trouble(service, &e);
-        return answer_trouble(service->trouble,
-                              "the list of allowed senders cannot be read; try again later",
+        return answer_trouble(service->trouble, "the list of allowed senders cannot be read",
                               answer);
     }
     if (service->in_trouble)
@@ -240,6 +243,8 @@ static int read_bytes(struct client *client)
 
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    if (n == 0 && !client->is_socket && policy_is_amid(&client->parser))
+        out_log("policy: the input ended inside a request, which an empty line ends");
     client->count = (size_t)n;
     client->taken = 0;
     client->active = time(NULL);
@@ -264,6 +269,8 @@ static int answer_bytes(struct service *service, struct client *client)
             continue;
         client->length = answer_request(service, &client->parser.request, client->answer);
         policy_next(&client->parser);
+        if (!client->is_socket)
+            end_reading(service); /* writing may block, for as long as the client likes */
         r = send_answer(client);
         if (r <= 0)
             return r;

@@ -229,7 +229,7 @@ static int write_wish(const struct cmd_context *ctx, struct change *change, cons
         if (r == 0)
             r = store_set_others(change->store, *wish->others, e);
     }
-    if (r == 0 && wish->realm && strcmp(wish->realm, before->realm) != 0) {
+    if (r == 0 && wish->realm && !account_equal(wish->realm, before->realm)) {
         r = confirm_realm(ctx, change, wish->realm, e);
         if (r == 0)
             r = store_set_realm(change->store, wish->realm, e);
@@ -259,19 +259,36 @@ static bool differ(const struct store_settings *a, const struct store_settings *
            a->n_ports != b->n_ports || memcmp(a->ports, b->ports, sizeof(a->ports)) != 0;
 }
 
+/* Nobody is thrown out by a lower limit. */
+static int say_overfull(const struct cmd_context *ctx, struct change *change, uint32_t limit,
+                        struct err *e)
+{
+    char account[ACCOUNT_MAX + 1], name[CMD_ACCOUNT_MAX];
+    uint64_t count;
+    int r = limit == STORE_LIMIT_NONE
+                ? -ENOENT
+                : store_find_overfull(change->store, limit, -1, account, &count, e);
+
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    out_note(&ctx->out, "the list%s%s has %llu entries; they stay, but no more can be added\n",
+             *account ? " of account " : "", text_escape(account, name, sizeof(name)),
+             (unsigned long long)count);
+    return 0;
+}
+
 static int apply(const struct cmd_context *ctx, const struct wish *wish, struct err *e)
 {
     _cleanup_change_ struct change change = {.lock = -1};
     struct store_settings after;
-    struct store_counts counts;
     int r = cmd_begin(ctx, &change, e);
 
     if (r == 0)
         r = write_wish(ctx, &change, wish, e);
     if (r == 0)
         r = store_read_settings(change.store, &after, e);
-    if (r == 0)
-        r = store_read_counts(change.store, &counts, e);
+    if (r == 0 && wish->limit)
+        r = say_overfull(ctx, &change, *wish->limit, e);
     if (r == 0)
         r = change_commit(&change, e);
     if (r < 0)
@@ -280,9 +297,6 @@ static int apply(const struct cmd_context *ctx, const struct wish *wish, struct 
         settings_text(ctx, &after);
     if (wish->ports)
         warn_ephemeral(ctx, wish->ports, wish->n_ports);
-    if (wish->limit && after.limit != STORE_LIMIT_NONE && counts.host_entries > after.limit)
-        out_note(&ctx->out, "the list has %llu entries; they stay, but no more can be added\n",
-                 (unsigned long long)counts.host_entries);
     say_mode(ctx, &change.before, &after);
     out_json(&ctx->out, settings_json(ctx, &after, differ(&change.before, &after)));
     return 0;
@@ -335,7 +349,7 @@ static int set_others(const struct cmd_context *ctx, struct err *e)
 
 static int set_realm(const struct cmd_context *ctx, struct err *e)
 {
-    const char *realm = strcmp(ctx->args[1], "none") != 0 ? ctx->args[1] : "";
+    const char *realm = account_equal(ctx->args[1], "none") ? "" : ctx->args[1];
     int r = *realm || !*ctx->args[1] ? account_check_realm(realm, e) : 0;
 
     return r < 0 ? r : apply(ctx, &(struct wish){.realm = realm}, e);

@@ -22,11 +22,15 @@ struct listing {
     struct err *e;
 };
 
-/* An entry's use is that of its prefixes. */
-static int read_use(struct listing *listing, const struct who *who, struct gate_use *ret_use)
+/*
+ * An entry's use is that of its prefixes, whichever list they were let in for; but not of the time
+ * before there was the entry.
+ */
+static int read_use(struct listing *listing, const struct store_entry *entry,
+                    struct gate_use *ret_use)
 {
     struct prefix prefixes[PREFIX_MAX];
-    unsigned int i, n = prefix_from_who(who, prefixes);
+    unsigned int i, n = prefix_from_who(&entry->who, prefixes);
     struct gate_use sum = {0}, one;
 
     for (i = 0; listing->gate && i < n; i++) {
@@ -36,6 +40,8 @@ static int read_use(struct listing *listing, const struct who *who, struct gate_
             continue;
         if (r < 0)
             return r;
+        if ((int64_t)one.last_seen < entry->created)
+            continue;
         sum.connections += one.connections;
         if (one.last_seen > sum.last_seen)
             sum.last_seen = one.last_seen;
@@ -53,7 +59,8 @@ static bool is_chosen(const struct listing *listing, const struct store_entry *e
         return entry->who.first.family == listing->address.family &&
                addr_cmp(&entry->who.first, &listing->address) <= 0 &&
                addr_cmp(&listing->address, &entry->who.last) <= 0;
-    return strcasestr(entry->remark, listing->filter) || strcasestr(who, listing->filter);
+    return strcasestr(entry->remark, listing->filter) || strcasestr(who, listing->filter) ||
+           strcasestr(entry->account, listing->filter);
 }
 
 static int list_entry(const struct store_entry *entry, void *arg)
@@ -68,7 +75,7 @@ static int list_entry(const struct store_entry *entry, void *arg)
     who_print(&entry->who, who);
     if (!is_chosen(listing, entry, who))
         return 0;
-    r = read_use(listing, &entry->who, &use);
+    r = read_use(listing, entry, &use);
     if (r < 0)
         return r;
     if (listing->shown++ == 0)
@@ -145,8 +152,6 @@ static void show_row(struct account_row *row)
     const struct out *out = &row->listing.ctx->out;
     char seen[OUT_TIME_MAX], name[CMD_ACCOUNT_MAX];
 
-    if (!row->entries)
-        return;
     text_escape(row->account, name, sizeof(name));
     if (row->listing.shown++ == 0)
         out_text(out, "%-30s %8s  %s\n", "ACCOUNT", "ENTRIES", "LAST USE");
@@ -163,12 +168,12 @@ static int add_to_row(const struct store_entry *entry, void *arg)
 {
     struct account_row *row = arg;
     struct gate_use use;
-    int r = read_use(&row->listing, &entry->who, &use);
+    int r = read_use(&row->listing, entry, &use);
 
     if (r < 0)
         return r;
-    if (!row->entries || strcasecmp(row->account, entry->account) != 0) {
-        show_row(row);
+    if (!account_equal(row->account, entry->account)) {
+        show_row(row); /* the host list comes first, also where it is empty */
         snprintf(row->account, sizeof(row->account), "%s", entry->account);
         row->entries = row->last_use = 0;
     }
@@ -198,8 +203,6 @@ static int list_accounts(const struct cmd_context *ctx, struct store *store, str
     out_stream_end(&row.listing.stream, r < 0 ? e : NULL);
     if (r < 0)
         return ctx->out.json ? (int)e->code : r;
-    if (!row.listing.shown)
-        out_text(&ctx->out, "no entries\n");
     return 0;
 }
 
@@ -323,7 +326,10 @@ static const char *check_why(const struct checking *checking, const struct check
     char text[CMD_ENTRY_MAX];
 
     if (checked->covered) {
-        snprintf(buf, CMD_ENTRY_MAX + 64, "by %s", cmd_entry(&checked->entry, text));
+        snprintf(buf, CMD_ENTRY_MAX + 64, "by %s%s", cmd_entry(&checked->entry, text),
+                 checked->admission.by == ADMIT_BY_HOST
+                     ? " of the host list, which the account follows"
+                     : "");
         return buf;
     }
     if (!checking->ctx->options[OPT_ACCOUNT])

@@ -27,6 +27,11 @@ static int decode_account(const char *word, char ret_name[LISTFILE_LINE_MAX + 1]
     while (*word) {
         int high, low;
 
+        if (*word == '#') {
+            err_set(e, 0, EXIT_USAGE, "a # in an account's name");
+            err_hint(e, "write a space in front of a remark's #, or %%23 for a # in a name");
+            return -EINVAL;
+        }
         if (*word != '%') {
             ret_name[used++] = *word++;
             continue;
@@ -34,7 +39,8 @@ static int decode_account(const char *word, char ret_name[LISTFILE_LINE_MAX + 1]
         high = hex_digit(word[1]);
         low = high < 0 ? -1 : hex_digit(word[2]);
         if (low < 0 || (high == 0 && low == 0)) {
-            err_set(e, 0, EXIT_USAGE, "%% stands before two hexadecimal digits, not 00");
+            err_set(e, 0, EXIT_USAGE,
+                    "behind a %% in an account's name come two hexadecimal digits, not 00");
             err_hint(e, "write %%25 for a %% in an account's name");
             return -EINVAL;
         }
@@ -73,7 +79,7 @@ static int take_option(const char *word, struct listfile_entry *entry, struct er
         return -EINVAL;
     }
     err_set(e, 0, EXIT_USAGE, "\"%s\" is not known here", text_escape(word, shown, sizeof(shown)));
-    err_hint(e, "a line is: WHO account=NAME # remark");
+    err_hint(e, "a line is: WHO account=NAME # remark; a remark begins with #");
     return -EINVAL;
 }
 
@@ -134,7 +140,7 @@ static void print_account(const char *name, char buf[3 * ACCOUNT_MAX + 1])
     size_t used = 0;
 
     for (; *name; name++)
-        if (*name == '%' || strchr(blanks, *name))
+        if (*name == '%' || *name == '#' || strchr(blanks, *name))
             used += (size_t)snprintf(buf + used, 4, "%%%02X", (unsigned char)*name);
         else
             buf[used++] = *name;

@@ -3,9 +3,9 @@
  * List files, a line at a time: WHO  [account=NAME]  [# remark]. What is printed is read back as
  * the same entry. Pure; knows nothing of files, the store or the command line.
  *
- * Words are separated by spaces and tabs. A name that holds one of these, or a %, is written with
- * %XX for those bytes. A remark begins behind the "# " that begins a word, and goes to the end of
- * the line; a line that begins so is a comment.
+ * Words are separated by spaces and tabs. A name that holds one of these, a # or a %, is written
+ * with %XX for those bytes. A remark begins behind the "# " that begins a word, and goes to the end
+ * of the line; a line that begins so is a comment.
  */
 #ifndef SMTPGATE_LISTFILE_H
 #define SMTPGATE_LISTFILE_H

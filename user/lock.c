@@ -73,7 +73,7 @@ int lock_take(const char *dir, int *ret_fd, struct err *e)
         return err_set(e, -ENAMETOOLONG, EXIT_USAGE, "the state directory's name is too long");
     if (mkdir(dir, 0750) < 0 && errno != EEXIST)
         return fail("make the state directory", dir, e);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0 && errno == EROFS) /* the list can still be put in force: sync */
         fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)

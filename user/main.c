@@ -17,7 +17,7 @@ enum {
     LONG_COMMAND, /* + enum cmd_option */
 };
 
-#define GLOBAL_SHORT "jnyqv"
+#define GLOBAL_SHORT "jnyqvh"
 
 static const struct option global_options[] = {
     {"json", no_argument, NULL, 'j'},
@@ -59,7 +59,8 @@ static void build_options(const struct cmd *cmd, struct option *options)
     options[n] = (struct option){0};
 }
 
-static void take_option(struct invocation *inv, int option)
+/* An option of a command stands there once: of two names the first would be lost silently. */
+static int take_option(struct invocation *inv, int option, struct err *e)
 {
     switch (option) {
     case 'j':
@@ -83,6 +84,7 @@ static void take_option(struct invocation *inv, int option)
     case LONG_BPFFS:
         inv->ctx.bpffs = optarg;
         break;
+    case 'h':
     case LONG_HELP:
         inv->help = true;
         break;
@@ -90,9 +92,16 @@ static void take_option(struct invocation *inv, int option)
         inv->version = true;
         break;
     default:
+        if (inv->ctx.options[option - LONG_COMMAND]) {
+            err_set(e, 0, EXIT_USAGE, "--%s is given twice",
+                    cmd_options[option - LONG_COMMAND].name);
+            err_hint(e, "smtpgate help %s", inv->cmd->name);
+            return -EINVAL;
+        }
         inv->ctx.options[option - LONG_COMMAND] = optarg ? optarg : "";
         break;
     }
+    return 0;
 }
 
 static int fail_option(const struct invocation *inv, int option, char **argv, struct err *e)
@@ -177,7 +186,9 @@ static int parse_options(struct invocation *inv, const char *mode, int argc, cha
     while ((option = getopt_long(argc, argv, mode, options, NULL)) != -1) {
         if (option == '?' || option == ':')
             return fail_option(inv, option, argv, e);
-        take_option(inv, option);
+        r = take_option(inv, option, e);
+        if (r < 0)
+            return r;
     }
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 
@@ -64,14 +65,12 @@ static int columns(const char *text)
     return count;
 }
 
-void out_place(const struct out *out, const char *message, const char *line, size_t at, size_t len,
-               const char *hint)
+void out_place(const char *message, const char *line, size_t at, size_t len, const char *hint)
 {
-    size_t from = at > PLACE_BEFORE ? at - PLACE_BEFORE : 0;
+    size_t i, from = at > PLACE_BEFORE ? at - PLACE_BEFORE : 0;
     char before[4 * (PLACE_BEFORE + 4) + 1], marked[4 * PLACE_WIDTH], shown[1024];
     char raw[PLACE_BEFORE + 4];
 
-    (void)out;
     while (from < at && ((unsigned char)line[from] & 0xc0) == 0x80)
         from++; /* not in the middle of a character */
     snprintf(raw, sizeof(raw), "%.*s", (int)(at - from), line + from);
@@ -81,8 +80,9 @@ void out_place(const struct out *out, const char *message, const char *line, siz
     fprintf(stderr, "%s\n", text_escape(message, shown, sizeof(shown)));
     fprintf(stderr, "  %s%s%s\n", from ? "..." : "", before, marked);
     fprintf(stderr, "  %*s^", columns(before) + (from ? 3 : 0), "");
-    for (; len > 1 && len < PLACE_WIDTH - PLACE_BEFORE; len--)
-        fputc('~', stderr);
+    for (i = at + 1; i < at + len && i < at + PLACE_WIDTH - PLACE_BEFORE; i++)
+        if (((unsigned char)line[i] & 0xc0) != 0x80)
+            fputc('~', stderr);
     fputc('\n', stderr);
     if (*hint)
         fprintf(stderr, "  hint: %s\n", text_escape(hint, shown, sizeof(shown)));
@@ -91,12 +91,16 @@ void out_place(const struct out *out, const char *message, const char *line, siz
 void out_log(const char *fmt, ...)
 {
     char text[1024], shown[1024];
+    struct stat st;
     va_list ap;
 
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    syslog(LOG_MAIL | LOG_WARNING, "smtpgate: %s", text_escape(text, shown, sizeof(shown)));
+    text_escape(text, shown, sizeof(shown));
+    syslog(LOG_MAIL | LOG_WARNING, "smtpgate: %s", shown);
+    if (fstat(STDERR_FILENO, &st) == 0 && !S_ISSOCK(st.st_mode))
+        fprintf(stderr, "smtpgate: %s\n", shown);
 }
 
 /* Errors quote what was typed and found: nothing of it reaches a terminal as it is. */

@@ -33,12 +33,11 @@ void out_warn(const struct out *out, const char *fmt, ...) __attribute__((format
  * A place in somebody's file, on stderr: @message, @line with bytes @at.. below which @len are
  * marked, and @hint.
  */
-void out_place(const struct out *out, const char *message, const char *line, size_t at, size_t len,
-               const char *hint);
+void out_place(const char *message, const char *line, size_t at, size_t len, const char *hint);
 
 /*
- * Into the mail log, by syslog(3), for what has no terminal. Goes nowhere where no one listens on
- * /dev/log.
+ * Into the mail log, by syslog(3), for what has no terminal; and on stderr, unless that is a
+ * socket, as it is under spawn(8), where it is the client's.
  */
 void out_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

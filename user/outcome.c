@@ -70,24 +70,14 @@ static void say_on(const struct cmd_context *ctx, const struct change *change, c
                  ctx->dry_run ? "would be" : "is now", ports);
 }
 
-static void say_off(const struct cmd_context *ctx, const struct change *change, const char *ports)
+static void say_off(const struct cmd_context *ctx, const struct outcome *outcome, const char *ports)
 {
-    struct store_rules left = {0};
-    const char *list;
-
-    /* A dry run has taken everything back, so that what would be left is not known any more. */
-    if (!ctx->dry_run)
-        store_read_rules(change->store, &left, NULL);
-    list = left.accounts ? "host list" : "list";
-    if (ctx->dry_run)
-        out_warn(&ctx->out,
-                 "the list would be empty: the gate would be off, and every source would reach"
-                 " ports %s\n",
-                 ports);
-    else
-        out_warn(&ctx->out,
-                 "the %s is empty: the gate is now off, and every source reaches ports %s\n", list,
-                 ports);
+    out_warn(&ctx->out,
+             ctx->dry_run
+                 ? "the %s would be empty: the gate would be off, and every source would reach"
+                   " ports %s\n"
+                 : "the %s is empty: the gate is now off, and every source reaches ports %s\n",
+             outcome->left.accounts ? "host list" : "list", ports);
 }
 
 void outcome_say_mode(const struct cmd_context *ctx, const struct change *change,
@@ -99,12 +89,14 @@ void outcome_say_mode(const struct cmd_context *ctx, const struct change *change
     if (outcome->mode_before == SG_MODE_OFF && outcome->mode_after == SG_MODE_ENFORCE)
         say_on(ctx, change, ports);
     if (outcome->mode_before == SG_MODE_ENFORCE && outcome->mode_after == SG_MODE_OFF)
-        say_off(ctx, change, ports);
+        say_off(ctx, outcome, ports);
 }
 
-void outcome_say_unattached(const struct cmd_context *ctx, const struct change *change)
+void outcome_say_unattached(const struct cmd_context *ctx, const struct change *change,
+                            const struct outcome *outcome)
 {
-    if (!change->attached && !ctx->dry_run)
+    if (!change->attached && !ctx->dry_run &&
+        outcome->added + outcome->deleted + outcome->edited + outcome->unchanged)
         out_note(&ctx->out, "stored, but the gate is attached to no interface yet:"
                             " smtpgate attach IFACE\n");
 }

@@ -13,10 +13,10 @@ struct outcome {
     bool brief;      /* only counts are kept: of a long list nobody reads the entries */
     json_t *entries; /* in the order given: {id, who, account, remark, result} */
     enum sg_mode mode_before, mode_after;
+    struct store_rules left; /* after a deletion */
 };
 
 void outcome_free(struct outcome *outcome);
-#define _cleanup_outcome_ __attribute__((cleanup(outcome_free)))
 
 /* @result: "added", "already listed", "edited", "unchanged" or "deleted". */
 void outcome_add(struct outcome *outcome, const char *result, const struct store_entry *entry);
@@ -29,7 +29,8 @@ void outcome_say_mode(const struct cmd_context *ctx, const struct change *change
                       const struct outcome *outcome);
 
 /* That the change is stored and nothing is guarded, as no interface is attached. */
-void outcome_say_unattached(const struct cmd_context *ctx, const struct change *change);
+void outcome_say_unattached(const struct cmd_context *ctx, const struct change *change,
+                            const struct outcome *outcome);
 
 void outcome_say_json(const struct cmd_context *ctx, const struct outcome *outcome);
 

@@ -4,7 +4,7 @@
  * bytes of a connection apart into requests, and writes answers. Pure: values in, values out;
  * bounded in memory whatever comes. Knows nothing of lists, sockets or the store.
  *
- * A request is lines "name=value" and an empty line. Of its attributes only four matter here. What
+ * A request is lines "name=value" and an empty line. Of its attributes only three matter here. What
  * cannot be one request with one meaning (an attribute twice, a NUL, no "request", ...) is
  * malformed, and is answered like trouble with the store: never by guessing.
  */
@@ -18,7 +18,7 @@
 #define POLICY_LINE_MAX       4096
 #define POLICY_ATTRIBUTES_MAX 200
 
-/* Values that are kept; a longer one is malformed for the address, and too long for a list. */
+/* Values that are kept; with a longer one the request is malformed. */
 #define POLICY_LOGIN_MAX   1023
 #define POLICY_ADDRESS_MAX 63
 
@@ -51,7 +51,7 @@ enum policy_event policy_parse(struct policy_parser *parser, const char *bytes, 
 /* Forgets the request. */
 void policy_next(struct policy_parser *parser);
 
-/* A request has begun and is not complete: its end of file is not between requests. */
+/* A request has begun that is not complete. */
 bool policy_is_amid(const struct policy_parser *parser);
 
 /* Room for every answer below, with the NUL. */

@@ -20,6 +20,7 @@
 #define STORE_BUSY_MS    5000
 #define STORE_LIMIT_INIT 10
 #define STORE_CACHE_KIB  16384
+#define PAGE_ENTRIES     256
 
 #define STRING_OF(x) #x
 #define STRING(x)    STRING_OF(x)
@@ -287,11 +288,9 @@ static int migrate(struct store *store, struct err *e)
     return r < 0 || version != 1 ? r : exec(store, migration_1_to_2, e);
 }
 
-/* A file of an older version is brought up to date by whoever may write to it. */
-static int update_schema(struct store *store, bool may_write, struct err *e)
+/* A file of an older version is brought up to date by a command that changes things anyway. */
+static int fail_older(const struct store *store, struct err *e)
 {
-    if (may_write && sqlite3_db_readonly(store->db, "main") == 0)
-        return transact(store, migrate, e);
     err_set(e, 0, EXIT_REFUSED,
             "the store %s was written by an older smtpgate and is not brought up to date yet;"
             " nothing changed, the gate stays as it is",
@@ -317,7 +316,9 @@ static int check_schema(struct store *store, enum store_access mode, struct err 
     if (app_id == STORE_APP_ID && version > STORE_VERSION)
         return fail_newer(store, version, e);
     if (app_id == STORE_APP_ID && version == 1)
-        return update_schema(store, mode != STORE_DRY, e);
+        return mode == STORE_WRITE && sqlite3_db_readonly(store->db, "main") == 0
+                   ? transact(store, migrate, e)
+                   : fail_older(store, e);
     r = query_int(store, "SELECT count(*) FROM sqlite_schema", &tables, e);
     if (r < 0)
         return r;
@@ -445,9 +446,12 @@ int store_verify(struct store *store, struct err *e)
         return fail_damaged(store, text ? text : "no answer", e);
     }
     /* A length that is not counted is not looked for: its entries would let nobody in. */
-    r = query_int(
-        store, "SELECT EXISTS (" COUNT_LENGTHS " EXCEPT SELECT family, len, prefixes FROM length)",
-        &differ, e);
+    r = query_int(store,
+                  "SELECT EXISTS (" COUNT_LENGTHS
+                  " EXCEPT SELECT family, len, prefixes FROM length)"
+                  " OR EXISTS (SELECT family, len, prefixes FROM length WHERE prefixes <> 0"
+                  " EXCEPT " COUNT_LENGTHS ")",
+                  &differ, e);
     return r == 0 && differ ? fail_damaged(store, "table length does not fit", e) : r;
 }
 
@@ -486,6 +490,7 @@ static int run_kept(struct store *store, enum kept which, struct err *e)
 int store_begin_read(struct store *store, struct err *e)
 {
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int64_t version;
     int r = run_kept(store, KEPT_BEGIN, e);
 
     if (r < 0)
@@ -496,9 +501,10 @@ int store_begin_read(struct store *store, struct err *e)
         r = step(store, stmt, e);
     if (r < 0)
         return r;
-    return r && sqlite3_column_int64(stmt, 0) == STORE_VERSION
-               ? 0
-               : fail_newer(store, sqlite3_column_int64(stmt, 0), e);
+    version = sqlite3_column_int64(stmt, 0);
+    if (version == STORE_VERSION)
+        return 0;
+    return version > STORE_VERSION ? fail_newer(store, version, e) : fail_older(store, e);
 }
 
 static int write_length(struct store *store, enum addr_family family, int len, int64_t step,
@@ -1294,29 +1300,65 @@ int store_covers(struct store *store, const struct account *account, const struc
     return r;
 }
 
-int store_each_entry(struct store *store, const struct account *account, enum store_order order,
-                     int (*fn)(const struct store_entry *entry, void *arg), void *arg,
+/* The next page of a walk. */
+static int read_page(struct store *store, const struct account *account, enum store_order order,
+                     const struct store_entry *after, struct store_entry *page, size_t *ret_count,
                      struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    struct store_entry entry;
-    char sql[256];
+    char sql[512];
+    size_t n = 0;
     int r;
 
-    snprintf(sql, sizeof(sql), "SELECT " ENTRY_COLUMNS " FROM entry%s ORDER BY %sid",
-             account ? " WHERE account IN (?1, ?2)" : "",
-             order == STORE_BY_ACCOUNT ? "account, " : "");
+    snprintf(sql, sizeof(sql),
+             "SELECT " ENTRY_COLUMNS " FROM entry WHERE %s%s ORDER BY %s LIMIT %d",
+             account ? "account IN (?1, ?2) AND " : "",
+             order == STORE_BY_ID ? "id > ?3"
+                                  : "(account, family, first, last, kind) > (?4, ?5, ?6, ?7, ?8)",
+             order == STORE_BY_ID ? "id" : "account, family, first, last, kind", PAGE_ENTRIES);
     r = prepare(store, sql, &stmt, e);
     if (r < 0)
         return r;
     if (account)
         bind_account(stmt, account);
-    while ((r = step_entry(store, stmt, &entry, e)) == 0) {
-        r = fn(&entry, arg);
+    if (order == STORE_BY_ID) {
+        sqlite3_bind_int64(stmt, 3, after->id);
+    } else {
+        bind_text(stmt, 4, after->account);
+        sqlite3_bind_int(stmt, 5, after->who.first.family);
+        bind_addr(stmt, 6, &after->who.first);
+        bind_addr(stmt, 7, &after->who.last);
+        sqlite3_bind_int(stmt, 8, after->who.kind);
+    }
+    while (n < PAGE_ENTRIES && (r = step_entry(store, stmt, &page[n], e)) == 0)
+        n++;
+    if (r < 0 && r != -ENOENT)
+        return r;
+    *ret_count = n;
+    return 0;
+}
+
+int store_each_entry(struct store *store, const struct account *account, enum store_order order,
+                     int (*fn)(const struct store_entry *entry, void *arg), void *arg,
+                     struct err *e)
+{
+    _cleanup_free_ struct store_entry *page = calloc(PAGE_ENTRIES, sizeof(*page));
+    struct store_entry after = {0}; /* stands before all entries, in either order */
+    size_t i, count;
+
+    if (!page)
+        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
+    do {
+        int r = read_page(store, account, order, &after, page, &count, e);
+
+        for (i = 0; r == 0 && i < count; i++)
+            r = fn(&page[i], arg);
         if (r)
             return r;
-    }
-    return r == -ENOENT ? 0 : r;
+        if (count)
+            after = page[count - 1];
+    } while (count == PAGE_ENTRIES);
+    return 0;
 }
 
 int store_each_prefix(struct store *store, int (*fn)(const struct prefix *prefix, void *arg),

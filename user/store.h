@@ -26,7 +26,8 @@ struct store;
 
 enum store_access {
     STORE_READ,  /* -ENOENT (no error set) where there is none or an empty file */
-    STORE_WRITE, /* makes the file if missing; the directory is there (lock_take) */
+    STORE_WRITE, /* makes the file if missing, and brings one of an older version up to date; the
+                  * directory is there (lock_take) */
     STORE_DRY,   /* for -n: as WRITE, but never makes anything: an absent store is an empty one in
                   * memory */
 };
@@ -179,12 +180,13 @@ int store_covers(struct store *store, const struct account *account, const struc
 
 enum store_order {
     STORE_BY_ID,
-    STORE_BY_ACCOUNT, /* the host list first; spellings of different case together */
+    STORE_BY_ACCOUNT, /* the host list first, then by name without regard to case; by address */
 };
 
 /*
  * @account NULL: of all lists. Callbacks return 0 to go on; anything else ends the walk and is
- * returned.
+ * returned. They are called between reads, so that one that prints to a slow reader keeps no lock:
+ * outside of a transaction, what is changed meanwhile may or may not be met.
  */
 int store_each_entry(struct store *store, const struct account *account, enum store_order order,
                      int (*fn)(const struct store_entry *entry, void *arg), void *arg,
