@@ -28,6 +28,8 @@ bool account_equal(const char *a, const char *b)
 int account_check(const char *name, struct err *e)
 {
     size_t len = strlen(name);
+    char shown[80];
+    int r;
 
     if (len == 0) {
         err_set(e, 0, EXIT_USAGE, "the account's name is empty");
@@ -35,19 +37,21 @@ int account_check(const char *name, struct err *e)
                  "it is the SMTP login name, as in: --account alice, or account=alice in a file");
         return -EINVAL;
     }
-    /* A word of the command line that went astray, nearly always. */
-    if (*name == '-' || *name == ' ' || name[len - 1] == ' ' || !strcmp(name, "*")) {
-        err_set(e, 0, EXIT_USAGE, "\"%.100s\" is no account's name", name);
-        err_hint(e,
-                 "a name begins and ends with neither a space nor a -; an entry without an account"
-                 " is for all that have no list");
-        return -EINVAL;
-    }
     if (len > ACCOUNT_MAX)
         return err_set(e, -EINVAL, EXIT_USAGE,
                        "the account's name is %zu bytes long, at most %d can be listed", len,
                        ACCOUNT_MAX);
-    return text_check_line(name, "account", e);
+    r = text_check_line(name, "account", e);
+    if (r < 0)
+        return r;
+    /* A word of the command line that went astray, nearly always. */
+    if (*name != '-' && *name != ' ' && name[len - 1] != ' ' && strcmp(name, "*") != 0)
+        return 0;
+    err_set(e, 0, EXIT_USAGE, "\"%s\" is no account's name",
+            text_escape(name, shown, sizeof(shown)));
+    err_hint(e, "a name has no space at its ends and no - in front; entries without an account are"
+                " for all that have no list");
+    return -EINVAL;
 }
 
 int account_check_realm(const char *realm, struct err *e)

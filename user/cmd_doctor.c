@@ -362,7 +362,10 @@ static void add_left_out(struct examination *x)
 
 static void check_unguarded(struct examination *x)
 {
+    uint16_t silent[SG_PORTS_MAX];
+    unsigned int n_silent = 0;
     size_t i, asked = 0, said = 0;
+    char ports[DOCTOR_PORTS_MAX];
 
     add_left_out(x);
     if (add_not_asked(x, false, "whether a port that is not guarded offers AUTH is not known")) {
@@ -374,11 +377,16 @@ static void check_unguarded(struct examination *x)
         if (x->targets[i].guarded)
             continue;
         asked++;
+        if (x->facts[i].outcome == PROBE_SILENT && n_silent < SG_PORTS_MAX &&
+            (!n_silent || silent[n_silent - 1] != x->targets[i].probe.port))
+            silent[n_silent++] = x->targets[i].probe.port;
         said += doctor_judge_unguarded(&x->results, &x->ports, &x->targets[i].probe, &x->facts[i]);
     }
     if (!said)
         doctor_add(&x->results, DOCTOR_OK, 0,
-                   "AUTH is not offered outside the guarded ports (%zu asked)", asked);
+                   "AUTH is not offered outside the guarded ports (%zu asked%s%s)", asked,
+                   n_silent ? "; no greeting on " : "",
+                   doctor_print_ports(silent, n_silent, ", ", ports));
 }
 
 static void add_gate_unknown(struct examination *x)

@@ -59,38 +59,19 @@ static void find_missing(const struct cover_input *input, const char *name, uint
 }
 
 /*
- * An address that no card holds (on lo or a dummy, as behind a load balancer, or bound before it
- * was there) is reached through any of them.
+ * Linux takes a packet to any of its addresses on any interface (RFC 1122 calls it a weak host), so
+ * a listener on the address of one card is reached through the others too.
  */
-static bool is_through_any(const struct cover_input *input, const struct addr *address)
-{
-    size_t i;
-
-    if (iface_is_any(address))
-        return true;
-    for (i = 0; i < input->n_addresses; i++)
-        if (!addr_cmp(&input->addresses[i].address, address) &&
-            iface_find_kind(input->addresses[i].name) != IFACE_INERT)
-            return false;
-    return true;
-}
-
 static bool leads_to(const struct cover_input *input, const char *name,
                      const struct iface_listener *listener)
 {
     bool only_ip4 = listener->address.family == ADDR_IP4;
-    bool through_any = is_through_any(input, &listener->address);
     size_t i;
 
-    for (i = 0; i < input->n_addresses; i++) {
-        const struct iface_address *own = &input->addresses[i];
-
-        if (strcmp(own->name, name) != 0)
-            continue;
-        if (through_any ? !only_ip4 || own->address.family == ADDR_IP4
-                        : !addr_cmp(&own->address, &listener->address))
+    for (i = 0; i < input->n_addresses; i++)
+        if (!strcmp(input->addresses[i].name, name) &&
+            (!only_ip4 || input->addresses[i].address.family == ADDR_IP4))
             return true;
-    }
     return false;
 }
 

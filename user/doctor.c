@@ -99,7 +99,7 @@ bool doctor_is_healthy(const struct doctor_list *list)
     size_t i;
 
     for (i = 0; i < list->count; i++)
-        if (list->items[i].status == DOCTOR_FAIL)
+        if (list->items[i].status == DOCTOR_FAIL || list->items[i].status == DOCTOR_UNKNOWN)
             return false;
     return true;
 }

@@ -34,7 +34,6 @@ struct doctor_list {
 };
 
 void doctor_free_list(struct doctor_list *list);
-#define _cleanup_doctor_ __attribute__((cleanup(doctor_free_list)))
 
 /*
  * Adds a result of the check that is running, or finds the one that says the same. Returns it for
@@ -49,6 +48,7 @@ void doctor_set_remedy(struct doctor_result *result, const char *fmt, ...)
 /* A port that is well at one address and not at another is not well. */
 void doctor_drop_outweighed(struct doctor_list *list);
 
+/* Nothing failed and nothing is unknown: what could not be found out is no yes. */
 bool doctor_is_healthy(const struct doctor_list *list);
 
 /* The ports on guard, ascending. */

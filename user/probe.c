@@ -23,8 +23,10 @@
 #define LIBRARY "libcurl.so.4"
 
 /* Milliseconds for one way (plain or TLS) of asking one port. */
-#define PATIENCE          3000
-#define PATIENCE_THOROUGH 6000
+#define PATIENCE 3000
+/* For the first way: some servers let a client wait before they greet it (sendmail's greet_pause).
+ */
+#define PATIENCE_FIRST 7000
 /* Once it has greeted: postscreen(8) of Postfix lets a client wait 6 s behind its first line. */
 #define PATIENCE_GREETED 10000
 #define PATIENCE_QUIT    1000
@@ -215,7 +217,7 @@ static bool set_options(struct attempt *a)
 
 static int attempt_begin(struct attempt *a)
 {
-    int patience = a->target->thorough && !a->second ? PATIENCE_THOROUGH : PATIENCE;
+    int patience = a->second ? PATIENCE : PATIENCE_FIRST;
 
     *a->facts = (struct probe_facts){.outcome = PROBE_SILENT, .offers_tls = a->tls};
     a->step = STEP_CONNECT;
@@ -383,7 +385,7 @@ static enum probe_answer classify(int code, const char *text)
         return PROBE_TAKEN;
     if (strcasestr(text, "helo command") || strcasestr(text, "starttls"))
         return PROBE_REFUSED;
-    if (code == 530 || (code >= 500 && strstr(text, "5.7.")))
+    if (code == 530 || !strncmp(text + strspn(text, "0123456789- "), "5.7.", 4))
         return PROBE_DENIED;
     for (i = 0; i < ARRAY_SIZE(words); i++)
         if (strcasestr(text, words[i]))

@@ -24,7 +24,7 @@ struct probe_target {
     uint32_t scope; /* interface number of a link-local address, else 0 */
     uint16_t port;
     bool tls_first; /* try TLS before plain, else the other way round */
-    bool thorough;  /* ask for recipients too, and be more patient */
+    bool thorough;  /* ask for recipients too */
 };
 
 enum probe_outcome {

@@ -55,7 +55,7 @@ def doctor(lab, ok=(0, 1), prefix=(), env=None):
     answer = done.json
     assert answer["ok"] is True and done.err == "", done
     rows = answer["checks"]
-    fails = [row for row in rows if row["status"] == "FAIL"]
+    fails = [row for row in rows if row["status"] in ("FAIL", "unknown")]
     assert answer["healthy"] == (not fails) and done.code == (1 if fails else 0), done
     assert [r["number"] for r in rows] == sorted(r["number"] for r in rows), rows
     for row in rows:
@@ -237,7 +237,7 @@ def only_loopback_address():
     """a host without an address: what is asked from 127.0.0.1 proves nothing"""
     with make(("-P", "25/inet/" + OPEN)) as lab:
         lab.mail.ip("addr flush dev eth0")
-        rows = doctor(lab, ok=0)
+        rows = doctor(lab, ok=1)
         expect(rows, ("relay_password", 25, "unknown"))
         assert "no interface leads to a server" in find(rows, "coverage")[0]["message"]
 
@@ -345,7 +345,7 @@ def harmful_guarded():
     ports = dict(enumerate(HARMFUL, 6001))
     with make(relay=False) as lab, serving(lab, {p: HARMFUL[n] for p, n in ports.items()}):
         lab.gate("set", "ports", ",".join(map(str, ports)))
-        rows = doctor(lab, ok=0)
+        rows = doctor(lab, ok=1)
         for port, name in ports.items():
             row, = find(rows, "relay_password", port)
             assert row["status"] == "unknown", f"{name}: {row}"
@@ -439,7 +439,7 @@ def link_local():
             peer[0][0].close()
         thread = threading.Thread(target=serve)
         thread.start()
-        rows = doctor(lab, ok=0)
+        rows = doctor(lab, ok=1)
         thread.join(LONGEST)
         assert peer and peer[0][1][0].startswith("fe80::"), (peer, show(rows))
 
@@ -449,7 +449,7 @@ def gate_on_lo():
     """a gate on lo drops the doctor too: unknown, with the look-up that tells"""
     with make(relay=False) as lab, serving(lab, {587: at_once}):
         lab.gate("-q", "attach", "lo")
-        rows = doctor(lab, ok=0)
+        rows = doctor(lab, ok=1)
         row, = find(rows, "relay_password", 587)
         assert row["status"] == "unknown" and "no connection" in row["message"], row
         assert row["remedy"].startswith(f"smtpgate check {MAIL[6]} "), row
@@ -472,7 +472,7 @@ def no_library():
     for how in (b"", b"no library"):
         with make() as lab:
             strip_library(lab, how)
-            rows = doctor(lab, ok=0)
+            rows = doctor(lab, ok=1)
             for name in ("relay_password", "relay_auth"):
                 row, = find(rows, name)
                 assert row["status"] == "unknown" and row["remedy"] == "apt install libcurl4", row
@@ -523,7 +523,7 @@ def not_root():
     """without root: the relay is asked, the gate's part is unknown"""
     with make() as lab:
         nobody = ("setpriv", "--reuid", 65534, "--regid", 65534, "--clear-groups")
-        rows = doctor(lab, ok=0, prefix=nobody)
+        rows = doctor(lab, ok=1, prefix=nobody)
         row, = find(rows, "coverage")
         assert row["status"] == "unknown" and row["remedy"] == "sudo smtpgate doctor", row
         assert find(rows, "relay_auth", 587, "ok") and find(rows, "relay_password", 465, "ok")
@@ -616,15 +616,12 @@ def second_card():
 
 @tap.test
 def one_address():
-    """a listener on one address concerns the card that has it; one on lo's address all cards"""
+    """a listener on the address of one card is reached through all of them, as Linux does it"""
     with network("addr add 192.0.2.25/24 dev eth0", "addr add 198.51.100.25/24 dev eth1",
                  "addr add 203.0.113.25/32 dev lo", *QUIET6) as lab:
-        with listening(lab, "192.0.2.25"):
-            coverage(lab, eth0="ok")
-        with listening(lab, "198.51.100.25"):
-            coverage(lab, eth1="eth1")
-        with listening(lab, "203.0.113.25"):
-            coverage(lab, eth0="ok", eth1="eth1")
+        for address in ("192.0.2.25", "198.51.100.25", "203.0.113.25"):
+            with listening(lab, address):
+                coverage(lab, eth0="ok", eth1="eth1")
 
 
 @tap.test

@@ -239,7 +239,8 @@ static void refused(int (*check)(const char *text, struct err *e), const char *t
 static void test_names(void **state)
 {
     static const char *const good[] = {
-        "alice", "alice@mail.example", "a", "@", "a b", "b\xc3\xbcro", "-x", "'\"\\%s", "*", "a=b"};
+        "alice", "alice@mail.example", "a", "@", "a b", "b\xc3\xbcro", "x-", "'\"\\%s", "**", "a=b",
+        "#3"};
     char buf[1200];
 
     (void)state;
@@ -247,6 +248,10 @@ static void test_names(void **state)
         assert_int_equal(account_check(good[i], NULL), 0);
     assert_int_equal(account_check(repeat('x', ACCOUNT_MAX, "", buf), NULL), 0);
     refused(account_check, "", "empty");
+    refused(account_check, "-x", "\"-x\"");
+    refused(account_check, " alice", "\" alice\"");
+    refused(account_check, "alice ", "\"alice \"");
+    refused(account_check, "*", "\"*\"");
     refused(account_check, repeat('x', ACCOUNT_MAX + 1, "", buf), "256 bytes");
     refused(account_check, repeat('x', ACCOUNT_MAX - 1, "\xc3\xbc", buf), "256 bytes");
     refused(account_check, "al\nice", "U+000A at character 3");
