@@ -78,5 +78,6 @@ help:
 	@echo 'make format        reformat the C files'
 	@echo 'make unit|golden|program|e2e   one layer of the tests'
 	@echo 'make fuzz          SECONDS=60: looks for inputs that break the parsers'
+	@echo 'make bench         BENCH_OUT=FILE: how many decisions the policy service makes'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean'

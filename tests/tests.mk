@@ -41,6 +41,15 @@ fuzz: $(FUZZ_BIN)
 $(BUILD)/progrun: tests/bpf/progrun.c $(BUILD)/smtpgate.skel.h include/smtpgate_abi.h
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -o $@ $< -lbpf -lelf -lz
 
+$(BUILD)/policy_load: tests/bench/policy_load.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -o $@ $<
+
+# Numbers, not tests: on a machine that does nothing else. BENCH_OUT=FILE also writes Markdown.
+.PHONY: bench
+bench: all $(BUILD)/policy_load
+	@tests/bench/policy.py
+
 # The whole program with sanitizers, for the golden tests and test_memory.py.
 ASAN_OBJ := $(USER_SRC:user/%.c=$(BUILD)/asan/%.o)
 $(BUILD)/asan/%.o: user/%.c Makefile | $(BUILD)/smtpgate.skel.h

@@ -264,6 +264,28 @@ def listening_socket():
 
 
 @tap.test
+def handed_over():
+    """what systemd hands over is taken if it is meant for this process, and refused if it is none"""
+    with filled() as site:
+        ask = request("alice", "192.0.2.1").decode()
+        answer = refusal("alice", "192.0.2.1")
+        for env in ({"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_FDS": "1"},
+                    {"LISTEN_PID": "1"}):
+            done = site.gate("policy", stdin=ask, env=env)
+            assert (done.out, done.err) == (answer, ""), done
+        for fds in ("0", "-0", "x", ""):
+            done = lab.execute(site.mail.argv("sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", PROGRAM,
+                                              "policy"), stdin=ask,
+                               env=dict(site.env, LISTEN_FDS=fds))
+            assert (done.out, done.err) == (answer, ""), done
+        for redirection in ("3</dev/null", "3</", "3>&-"):
+            done = lab.execute(site.mail.argv(
+                "bash", "-c", f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" {redirection}', "sh", PROGRAM,
+                "policy"), 2, env=site.env)
+            assert done.out == "" and "descriptor 3 from systemd is no listening socket" in done.err
+
+
+@tap.test
 def no_injection():
     """what a client calls itself stays one line of printable ASCII in the answer"""
     with filled() as site:

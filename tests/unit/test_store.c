@@ -560,10 +560,12 @@ static void change_list(struct store *store, struct list *list, const char *real
             delete_random(store, list);
     unite(list, &new);
     check_delta(store, &old, &new);
-    check_counts(store, list, &new);
-    check_prefixes(store, &new);
-    if (list->count) /* seen before the commit, too */
-        check_around(store, list, &list->items[(size_t)rand() % list->count].who, realm, 2000);
+    if (rand() % 2) { /* looking writes what was put off, so not each time */
+        check_counts(store, list, &new);
+        check_prefixes(store, &new);
+        if (list->count)
+            check_around(store, list, &list->items[(size_t)rand() % list->count].who, realm, 2000);
+    }
     if (rand() % 4) {
         assert_int_equal(store_commit(store, NULL), 0);
         return;
