@@ -145,6 +145,13 @@ static int add_all(struct adding *adding, const struct addition *additions, size
     return r == 0 ? change_commit(&adding->change, e) : r;
 }
 
+static bool is_ascii(const char *text)
+{
+    while (*text && (unsigned char)*text < 0x80)
+        text++;
+    return !*text;
+}
+
 /* From its first entry on an account follows the host list no more: that may cut it off. */
 static void say_new_lists(const struct adding *adding)
 {
@@ -160,6 +167,10 @@ static void say_new_lists(const struct adding *adding)
              "this is the first entry of account %s%s: by the relay's policy service (smtpgate help"
              " policy) it %s from its own list only\n",
              name, more, ctx->dry_run ? "could send" : "can now send");
+    if (!is_ascii(adding->new_list))
+        out_note(&ctx->out,
+                 "a name beyond ASCII: see to it that the relay hands it on unchanged (in"
+                 " Postfix: smtputf8_enable = yes)\n");
     if (adding->outcome.mode_after == SG_MODE_OFF)
         out_note(&ctx->out, "the gate itself stays off, as accounts without a list may come from"
                             " anywhere; to change that: smtpgate add WHO, or smtpgate set others"

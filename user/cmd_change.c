@@ -267,28 +267,33 @@ static void describe_loss(const struct editing *editing, const struct store_rule
     const char *whence = left->host ? "where the host list says"
                          : anywhere ? "anywhere"
                                     : "nowhere";
-    char name[CMD_ACCOUNT_MAX], more[32] = "";
+    char accounts[CMD_ACCOUNT_MAX + 64] = "", name[CMD_ACCOUNT_MAX];
 
+    if (editing->accounts_emptied > 1)
+        snprintf(accounts, sizeof(accounts), "account %s and %u more",
+                 text_escape(editing->emptied, name, sizeof(name)), editing->accounts_emptied - 1);
+    else if (editing->accounts_emptied)
+        snprintf(accounts, sizeof(accounts), "account %s",
+                 text_escape(editing->emptied, name, sizeof(name)));
     if (opens && !left->accounts) {
         snprintf(question, 512,
                  "This %s and turns the gate off: every source could use a stolen password again.",
                  verb->everything);
         return;
     }
-    if (editing->host_emptied || !editing->accounts_emptied) {
-        snprintf(question, 512,
-                 "This %s%s%s: accounts without a list of their own may then send from %s.",
-                 editing->host_emptied ? verb->host : "sets others back to anywhere",
-                 editing->host_emptied && left->others != editing->change.before.others
-                     ? ", sets others back to anywhere"
-                     : "",
-                 opens ? " and turns the gate off" : "", whence);
+    if (!editing->host_emptied && editing->accounts_emptied) {
+        snprintf(question, 512, "This %s %s, which may then send from %s.", verb->account, accounts,
+                 whence);
         return;
     }
-    if (editing->accounts_emptied > 1)
-        snprintf(more, sizeof(more), " and %u more", editing->accounts_emptied - 1);
-    snprintf(question, 512, "This %s account %s%s, which may then send from %s.", verb->account,
-             text_escape(editing->emptied, name, sizeof(name)), more, whence);
+    snprintf(question, 512,
+             "This %s%s%s: accounts without a list of their own%s%s may then send from %s.",
+             editing->host_emptied ? verb->host : "sets others back to anywhere",
+             editing->host_emptied && left->others != editing->change.before.others
+                 ? ", sets others back to anywhere"
+                 : "",
+             opens ? " and turns the gate off" : "", *accounts ? ", and now " : "", accounts,
+             whence);
 }
 
 /*

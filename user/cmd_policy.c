@@ -87,12 +87,12 @@ static unsigned int patience(const struct service *service)
     return service->in_trouble ? 0 : PATIENCE_MS;
 }
 
-/* The store may have been replaced by a copy, or removed, while it was open. */
+/* The store may have been replaced by a copy, or removed, while it was open; or just written. */
 static int need_store(struct service *service, struct err *e)
 {
     int r;
 
-    if (service->store && store_has_moved(service->store))
+    if (service->store && store_is_stale(service->store))
         forget_store(service);
     if (service->store)
         return 0;
@@ -165,10 +165,7 @@ static size_t answer_trouble(const char *action, const char *what, char answer[P
 
     if (!strcmp(action, "DUNNO"))
         return policy_answer(action, "", answer);
-    if (!strcmp(action, "REJECT"))
-        snprintf(text, sizeof(text), "5.3.0 %s", what);
-    else
-        snprintf(text, sizeof(text), "4.3.0 %s; try again later", what);
+    snprintf(text, sizeof(text), "%s %s", !strcmp(action, "REJECT") ? "5.3.0" : "4.3.0", what);
     return policy_answer(action, text, answer);
 }
 
@@ -189,7 +186,10 @@ static size_t answer_request(struct service *service, const struct policy_reques
         return policy_answer("DUNNO", "", answer);
     if (ask_store(service, request, &admission, &e) < 0) {
         say_trouble(service, &e);
-        return answer_trouble(service->trouble, "the list of allowed senders cannot be read",
+        return answer_trouble(service->trouble,
+                              strcmp(service->trouble, "REJECT") != 0
+                                  ? "the list of allowed senders cannot be read; try again later"
+                                  : "the list of allowed senders cannot be read",
                               answer);
     }
     if (service->in_trouble)

@@ -284,11 +284,40 @@ static void nearest_dir(const char *path, char dir[PIN_PATH_MAX])
         *slash = '\0';
 }
 
+/*
+ * Whoever owns the directory can unpin the links. On a bpffs that all may write to (mount's
+ * default) somebody may have made it before the first attach.
+ */
+static int check_owner(const char *path, struct err *e)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : fail_kernel(-errno, "look at the gate in the kernel", e);
+    if (S_ISDIR(st.st_mode) && (st.st_uid == 0 || st.st_uid == geteuid()) &&
+        !(st.st_mode & (S_IWGRP | S_IWOTH)))
+        return 0;
+    err_set(e, 0, EXIT_REFUSED,
+            "%s belongs to user %u or can be written to by others, who could take the gate off",
+            path, (unsigned int)st.st_uid);
+    err_hint(e, "rm -r %s, see to it that only root may make it, and attach again", path);
+    return -EPERM;
+}
+
 int gate_need_bpffs(const struct gate *gate, struct err *e)
 {
     const char *path = gate->dir;
     char dir[PIN_PATH_MAX];
     bool below_root = !strncmp(path, BPFFS_ROOT "/", sizeof(BPFFS_ROOT));
+    int r = check_owner(path, e);
+
+    if (r == 0) {
+        pin_path(gate, "", dir);
+        dir[strlen(dir) - 1] = '\0'; /* lstat(2) would follow a link with a slash behind */
+        r = check_owner(dir, e);
+    }
+    if (r < 0)
+        return r;
 
     nearest_dir(path, dir);
     if (is_bpffs(dir))
@@ -300,12 +329,12 @@ int gate_need_bpffs(const struct gate *gate, struct err *e)
     if (below_root) {
         err_set(e, 0, EXIT_REFUSED, "no bpffs on " BPFFS_ROOT " and mounting it failed: %s",
                 strerror(errno));
-        err_hint(e, "mount -t bpf bpf " BPFFS_ROOT);
+        err_hint(e, "mount -t bpf -o mode=0700 bpf " BPFFS_ROOT);
         return -ENODEV;
     }
     err_set(e, 0, EXIT_REFUSED, "%s is not on a bpffs, where the kernel keeps pinned programs",
             path);
-    err_hint(e, "mkdir -p %s && mount -t bpf bpf %s", path, path);
+    err_hint(e, "mkdir -p %s && mount -t bpf -o mode=0700 bpf %s", path, path);
     return -ENODEV;
 }
 

@@ -74,6 +74,8 @@ int lock_take(const char *dir, int *ret_fd, struct err *e)
     if (mkdir(dir, 0750) < 0 && errno != EEXIST)
         return fail("make the state directory", dir, e);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0)
+        (void)!fchmod(fd, 0600);  /* of an older version: who can open it can hold it */
     if (fd < 0 && errno == EROFS) /* the list can still be put in force: sync */
         fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)

@@ -3,6 +3,7 @@
  * smtpgate: parses the command line, runs one row of the command table, prints the error if there
  * is one and turns it into the exit status. The only file that exits.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -272,6 +273,21 @@ static bool wants_json(int argc, char **argv)
     return false;
 }
 
+/*
+ * A descriptor that the caller closed would be the next file's that is opened, and what is printed
+ * would land in it. Read-only, so that printing there still fails.
+ */
+static void hold_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     struct invocation inv = {
@@ -280,6 +296,7 @@ int main(int argc, char **argv)
     struct err e = {0};
     int r;
 
+    hold_standard_descriptors();
     r = parse(&inv, argc, argv, &e);
     if (r < 0)
         inv.ctx.out.json |= wants_json(argc, argv);

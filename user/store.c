@@ -35,6 +35,7 @@ enum kept {
 struct store {
     sqlite3 *db;
     char path[4096];
+    struct stat opened; /* the file, when it was opened */
     bool in_transaction;
     int changes_before; /* sqlite3_total_changes() when it began */
     bool kernel_changed;
@@ -86,7 +87,8 @@ static int fail(const struct store *store, int rc, struct err *e)
                 "the store %s is damaged (%s); nothing changed, the gate stays"
                 " as it is",
                 path, sqlite3_errmsg(store->db));
-        err_hint(e, "put back a copy of %s from a backup, then: smtpgate sync", path);
+        err_hint(e, "remove %s-journal, put back a copy of %s from a backup, then: smtpgate sync",
+                 path, path);
         return -EUCLEAN;
     case SQLITE_READONLY:
         err_set(e, 0, EXIT_REFUSED, "the store %s is read-only; nothing changed", path);
@@ -116,7 +118,8 @@ static int fail_row(const struct store *store, const char *table, struct err *e)
             "the store %s is damaged (a row of table %s makes no sense);"
             " nothing changed, the gate stays as it is",
             store->path, table);
-    err_hint(e, "put back a copy of %s from a backup, then: smtpgate sync", store->path);
+    err_hint(e, "remove %s-journal, put back a copy of %s from a backup, then: smtpgate sync",
+             store->path, store->path);
     return -EUCLEAN;
 }
 
@@ -327,7 +330,8 @@ static int check_schema(struct store *store, enum store_access mode, struct err 
                 "%s is another program's database, not a store of smtpgate; nothing changed, the"
                 " gate stays as it is",
                 store->path);
-        err_hint(e, "put back a copy of %s from a backup, then: smtpgate sync", store->path);
+        err_hint(e, "remove %s-journal, put back a copy of %s from a backup, then: smtpgate sync",
+                 store->path, store->path);
         return -EUCLEAN;
     }
     return mode == STORE_READ ? -ENOENT : transact(store, make_schema, e);
@@ -376,12 +380,15 @@ int store_open_within(const char *dir, enum store_access mode, unsigned int pati
         (int)sizeof(store->path))
         return err_set(e, -ENAMETOOLONG, EXIT_USAGE, "the state directory's name is too long");
     mask = umask(027); /* readable by the directory's group, if that is given one */
+    if (stat(store->path, &store->opened) < 0)
+        store->opened = (struct stat){0};
     r = open_db(store, mode, e);
     if (r == 0) {
         store_set_patience(store, patience_ms);
         r = exec(store,
                  "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
-                 "PRAGMA synchronous = EXTRA; PRAGMA cache_size = -" STRING(STORE_CACHE_KIB),
+                 "PRAGMA synchronous = EXTRA; PRAGMA cache_spill = OFF;"
+                 "PRAGMA cache_size = -" STRING(STORE_CACHE_KIB),
                  e);
     }
     if (r == 0)
@@ -409,12 +416,14 @@ void store_set_patience(struct store *store, unsigned int ms)
     sqlite3_busy_timeout(store->db, (int)ms);
 }
 
-bool store_has_moved(struct store *store)
+bool store_is_stale(struct store *store)
 {
-    int moved = 1;
+    struct stat now;
 
-    return sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK ||
-           moved;
+    return stat(store->path, &now) < 0 || now.st_dev != store->opened.st_dev ||
+           now.st_ino != store->opened.st_ino || now.st_size != store->opened.st_size ||
+           now.st_ctim.tv_sec != store->opened.st_ctim.tv_sec ||
+           now.st_ctim.tv_nsec != store->opened.st_ctim.tv_nsec;
 }
 
 static int fail_damaged(const struct store *store, const char *what, struct err *e)
@@ -423,7 +432,8 @@ static int fail_damaged(const struct store *store, const char *what, struct err 
             "the store %s is damaged (%s); nothing changed, the gate stays as"
             " it is",
             store->path, what);
-    err_hint(e, "put back a copy of %s from a backup, then: smtpgate sync", store->path);
+    err_hint(e, "remove %s-journal, put back a copy of %s from a backup, then: smtpgate sync",
+             store->path, store->path);
     return -EUCLEAN;
 }
 
@@ -432,7 +442,7 @@ int store_verify(struct store *store, struct err *e)
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
     const char *text;
     int64_t differ;
-    int r = prepare(store, "PRAGMA quick_check(1)", &stmt, e);
+    int r = prepare(store, "PRAGMA integrity_check(1)", &stmt, e);
 
     if (r < 0)
         return r;

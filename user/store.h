@@ -106,8 +106,12 @@ int store_open_within(const char *dir, enum store_access mode, unsigned int pati
 void store_close(struct store *store);
 /* How long a call waits for another process's lock from now on. */
 void store_set_patience(struct store *store, unsigned int ms);
-/* The file at the store's path is not the open one any more: removed, or another put there. */
-bool store_has_moved(struct store *store);
+/*
+ * The file at the store's path is not the one that was opened, or was written since: removed,
+ * another put there, a backup copied over it. SQLite itself would not see the last: it knows a file
+ * by a counter that the copy may have too.
+ */
+bool store_is_stale(struct store *store);
 DEFINE_CLEANUP(struct store *, store_close)
 
 /* Checks the file's structure in full; before the kernel is made equal to it. */

@@ -652,5 +652,21 @@ def bpf_calls(lab, *args):
             if "bpf(" in line]
 
 
+@tap.test
+def foreign_directory():
+    """a pin directory that is not root's alone is refused: its owner could take the gate off"""
+    with make(listen=False) as lab:
+        directory = lab.mail.path(laboratory.BPFFS)
+        for owner, mode in ((12345, 0o755), (0, 0o777), (0, 0o770)):
+            directory.mkdir(parents=True)
+            directory.chmod(mode)
+            os.chown(directory, owner, owner)
+            done = lab.gate("attach", "eth0", ok=5)
+            assert "could take the gate off" in done.err and "rm -r" in done.err, done
+            assert not lab.link_pins() and not list(directory.iterdir())
+            directory.rmdir()
+        lab.gate("attach", "eth0")
+
+
 if __name__ == "__main__":
     tap.main()

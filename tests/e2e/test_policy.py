@@ -103,10 +103,13 @@ class Service(Client):
                 "sh", "-c", shell, "sh", *prefix, PROGRAM, "policy", *words]
         # The socket has to be descriptor 3, whatever it is here.
         prepare = (lambda: os.dup2(listener.fileno(), 3)) if listener else None
+        # Standard error is a socket, as under spawn(8) and systemd.
+        self.err, theirs = socket.socketpair()
         self.process = site.mail.start(
             *argv, stdin=subprocess.DEVNULL if listener else subprocess.PIPE,
-            stdout=subprocess.DEVNULL if listener else subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL if listener else subprocess.PIPE, stderr=theirs,
             env=site.env, pass_fds=(3, listener.fileno()) if listener else (), preexec_fn=prepare)
+        theirs.close()
         super().__init__(self.process.stdout.fileno() if self.process.stdout else -1,
                          self.process.stdin.fileno() if self.process.stdin else -1)
 
@@ -130,11 +133,12 @@ class Service(Client):
         elif self.running():
             os.kill(self.pid(), signal.SIGTERM)
         code = self.process.wait(PATIENCE)
-        said = self.process.stderr.read().decode()
+        self.err.settimeout(PATIENCE)
+        said = self.err.recv(4096).decode()
+        self.err.close()
         assert not said, f"standard error is the client's connection: {said}"
-        for pipe in (self.process.stdout, self.process.stderr):
-            if pipe:
-                pipe.close()
+        if self.process.stdout:
+            self.process.stdout.close()
         return code
 
 
@@ -157,7 +161,7 @@ class Site(lab.Lab):
     def service(self, *words, prefix=()):
         """On standard input and output; ends with the site."""
         service = Service(self, *words, prefix=prefix)
-        self.cleanup.callback(lambda: service.process.stdout.closed or service.end())
+        self.cleanup.callback(lambda: service.err.fileno() < 0 or service.end())
         return service
 
     def listening(self, *words, prefix=()):
@@ -166,7 +170,7 @@ class Site(lab.Lab):
         listener.bind(SOCKET)
         listener.listen(1024)
         service = Service(self, *words, prefix=prefix, listener=listener)
-        self.cleanup.callback(lambda: service.process.stderr.closed or service.end())
+        self.cleanup.callback(lambda: service.err.fileno() < 0 or service.end())
         return service
 
     def client(self):
@@ -708,12 +712,12 @@ def store_gone():
 
 @tap.test
 def store_forbidden():
-    """a file that may not be read any more: deferred; one that was open already stays readable"""
+    """a file that may not be read any more: deferred, also where it was open already"""
     with filled() as site:
         service = site.service()
         sane(service)
         site.store.chmod(0)
-        sane(service)           # the right was asked for when it was opened
+        troubled(service)       # whatever is done to the file, it is opened anew
         late = site.service()
         troubled(late)
         put(site, site.store.read_bytes())
@@ -739,6 +743,67 @@ def store_replaced():
         put(site, second)
         service.expect(DUNNO, "alice", "192.0.2.1")
         service.expect(refusal("alice", "203.0.113.7"), "alice", "203.0.113.7")
+
+
+@tap.test
+def store_behind_links():
+    """another store behind the same name: a link turned to it, a backup copied over the file"""
+    with filled() as site:
+        top = site.mail.path(lab.MNT)
+        shutil.copytree(top / "state", top / "other", copy_function=shutil.copy2)
+        for path in (top / "other", top / "other" / "smtpgate.db"):
+            os.chown(path, 0, GROUP)
+        site.gate("-q", "-y", "--state", lab.MNT + "/other", "delete", "203.0.113.7", "--account",
+                  "alice")
+        (top / "link").symlink_to("state")
+        service = Service(site, "--state", lab.MNT + "/link")
+        site.cleanup.callback(lambda: service.err.fileno() < 0 or service.end())
+        for _ in range(3):
+            sane(service)
+            (top / "next").symlink_to("other")
+            (top / "next").rename(top / "link")
+            service.expect(DUNNO, "alice", "192.0.2.1")
+            (top / "next").symlink_to("state")
+            (top / "next").rename(top / "link")
+        # The same number of changes since the copy was made: SQLite's own counter is the same.
+        copy = site.store.read_bytes()
+        site.gate("-q", "add", "198.51.100.1", "--account", "alice")
+        service.expect(DUNNO, "alice", "198.51.100.1")
+        site.store.write_bytes(copy)
+        site.gate("-q", "add", "198.51.100.2", "--account", "alice")
+        service.expect(refusal("alice", "198.51.100.1"), "alice", "198.51.100.1")
+        service.expect(DUNNO, "alice", "198.51.100.2")
+
+
+@tap.test
+def trouble_is_said():
+    """by hand the reason is on standard error; with a log, it is there, once, and that it is over"""
+    with filled() as site:
+        (site.mail.path(lab.MNT) / "dev").mkdir()
+        site.mail.run("mount", "-t", "tmpfs", "tmpfs", "/dev")
+        log = site.mail.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        path = site.mail.path("/dev/log")
+        log.bind(str(path))
+        path.chmod(0o666)
+        log.settimeout(PATIENCE)
+        service = site.service()
+        sane(service)
+        whole = site.store.read_bytes()
+        site.store.unlink()
+        troubled(service)
+        troubled(service)
+        assert log.recv(4096).decode().endswith("smtpgate: policy: there is no store in "
+                                                + lab.STATE)
+        done = site.mail.run(PROGRAM, "--state", lab.STATE, "policy",
+                             stdin=request("bob", "192.0.2.1").decode())
+        assert done.out == TROUBLE, done
+        assert done.err == f"smtpgate: policy: there is no store in {lab.STATE}\n", done
+        log.recv(4096)
+        put(site, whole)
+        sane(service)
+        assert log.recv(4096).decode().endswith("the store can be read again")
+        done = site.mail.run(PROGRAM, "--state", lab.STATE, "policy", stdin="request=smtp")
+        assert not done.out and "ended inside a request" in done.err, done
 
 
 @tap.test
@@ -778,7 +843,8 @@ def store_damaged():
 def trouble_option():
     """--trouble says how trouble is answered"""
     with filled() as site:
-        for word, answer in (("defer", TROUBLE), ("reject", "action=REJECT 5.3.0 " + UNREADABLE),
+        for word, answer in (("defer", TROUBLE), ("reject", "action=REJECT 5.3.0 the list of"
+                             " allowed senders cannot be read\n\n"),
                              ("dunno", DUNNO)):
             service = site.service("--trouble", word)
             sane(service)
@@ -989,7 +1055,7 @@ def change(site, dice):
     elif roll < 0.92:
         site.gate("-q", "-y", "set", "realm", dice.choice(("mail.example", "none", "MAIL.EXAMPLE")))
     elif roll < 0.97:
-        site.gate("-q", "-y", "disable", *option)
+        site.gate("-q", "-y", "disable", *option, ok=(0, 1))
     else:
         site.gate("-q", "-y", "disable", "--all")
 
