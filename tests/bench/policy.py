@@ -137,12 +137,16 @@ class Server:
             *command, env=site.env, stdin=subprocess.DEVNULL, pass_fds=(3, listener.fileno()),
             preexec_fn=lambda: os.dup2(listener.fileno(), 3))
         listener.close()
+        lab.until(self.children)
+
+    def children(self):
+        """The process itself is a child of nsenter."""
+        pid = self.process.pid
+        return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
 
     def proc(self, name):
-        """A file on the process itself, which is a child of nsenter."""
-        pid = self.process.pid
-        child = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()[0]
-        return pathlib.Path(f"/proc/{child}/{name}").read_text("ascii")
+        """A file on the process itself."""
+        return pathlib.Path(f"/proc/{self.children()[0]}/{name}").read_text("ascii")
 
     def peak(self):
         """The most memory it had, in MiB."""
