@@ -11,7 +11,7 @@
 const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_ACCOUNT] = {"account", "NAME", "the list of one SMTP account (its login name)"},
     [OPT_ACCOUNTS] = {"accounts", NULL,
-                      "the lists instead; last use: when one of its addresses last connected"},
+                      "the lists; last use: when an address of it last connected"},
     [OPT_ALL] = {"all", NULL, "all interfaces, or all lists"},
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
