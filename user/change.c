@@ -154,6 +154,16 @@ static int heal(const struct change_options *options, struct change *change, str
     return r;
 }
 
+/* Whether an interface that is remembered carries the gate: the pins may be gone. */
+static int read_guarding(struct change *change, struct err *e)
+{
+    _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
+    int r = change->gate ? sync_read_ifaces(change->store, change->gate, &ifaces, e) : 0;
+
+    change->guarding = r == 0 && sync_has_live_link(&ifaces);
+    return r;
+}
+
 int change_begin(const struct change_options *options, struct change *ret_change, struct err *e)
 {
     struct change change = {.lock = -1, .dry_run = options->dry_run};
@@ -165,6 +175,8 @@ int change_begin(const struct change_options *options, struct change *ret_change
         r = open_both(options, &change, e);
     if (r == 0 && !options->no_heal)
         r = heal(options, &change, e);
+    if (r == 0)
+        r = read_guarding(&change, e);
     if (r < 0) {
         change_end(&change);
         return r;

@@ -27,6 +27,7 @@ struct change {
     bool dry_run;
     bool committed;
     bool attached;      /* an interface is remembered as attached */
+    bool guarding;      /* and the gate is on one */
     uint64_t fixed;     /* prefixes that healing corrected */
     bool healed;        /* an interrupted change was completed first */
     struct err problem; /* an interface that healing could not attach; no message: none */

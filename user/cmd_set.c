@@ -253,6 +253,22 @@ static void say_mode(const struct cmd_context *ctx, const struct store_settings 
         out_warn(&ctx->out, "the gate %s off, and every source reaches ports %s\n", is, ports);
 }
 
+/* Ports that were guarded and are not any more. */
+static void say_opened(const struct cmd_context *ctx, const struct store_settings *before,
+                       const struct store_settings *after)
+{
+    struct store_settings opened = *before;
+    char ports[CMD_PORTS_MAX];
+    unsigned int i, j;
+
+    for (i = 0; i < opened.n_ports; i++)
+        for (j = 0; j < after->n_ports; j++)
+            if (after->ports[j].port == opened.ports[i].port && after->ports[j].guarded)
+                opened.ports[i].guarded = false;
+    if (*cmd_ports(&opened, ports) && before->mode != SG_MODE_OFF)
+        out_note(&ctx->out, "not guarded any more, and open to every source: %s\n", ports);
+}
+
 static bool differ(const struct store_settings *a, const struct store_settings *b)
 {
     return a->limit != b->limit || a->others != b->others || strcmp(a->realm, b->realm) != 0 ||
@@ -295,6 +311,8 @@ static int apply(const struct cmd_context *ctx, const struct wish *wish, struct 
         return r;
     if (!ctx->out.quiet)
         settings_text(ctx, &after);
+    if (wish->ports && !ctx->dry_run)
+        say_opened(ctx, &change.before, &after);
     if (wish->ports)
         warn_ephemeral(ctx, wish->ports, wish->n_ports);
     say_mode(ctx, &change.before, &after);

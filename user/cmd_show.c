@@ -7,6 +7,7 @@
 
 #include "admit.h"
 #include "cmd.h"
+#include "sync.h"
 
 /* ---- list ---- */
 
@@ -231,6 +232,7 @@ struct checking {
     struct store_settings settings;
     json_t *results;
     bool attached; /* an interface is remembered as attached */
+    bool guarding; /* and the gate is on one */
     bool any_no, disagree;
 };
 
@@ -308,10 +310,13 @@ static int judge(struct checking *checking, const struct addr *address, struct c
 {
     const char *login = checking->ctx->options[OPT_ACCOUNT];
     struct checked checked = {0};
-    int r = judge_gate(checking, address, &checked, e);
+    int r = store_begin_read(checking->store, e);
 
+    if (r == 0)
+        r = judge_gate(checking, address, &checked, e);
     if (r == 0 && login)
         r = judge_account(checking, login, address, &checked, e);
+    store_rollback(checking->store); /* nothing is locked while the answer is printed */
     if (r < 0)
         return r;
     checked.allowed = checked.gate && (!login || checked.admission.allowed);
@@ -404,22 +409,35 @@ static int check_address(struct checking *checking, const struct addr *address, 
     return 0;
 }
 
-static int check_all(struct checking *checking, const struct addr *addresses, struct err *e)
+static int read_attached(struct checking *checking, struct gate *gate, struct err *e)
+{
+    _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
+    int r = store_any_wanted(checking->store, &checking->attached, e);
+
+    if (r == 0)
+        r = sync_read_ifaces(checking->store, gate, &ifaces, e);
+    checking->guarding = r == 0 && sync_has_live_link(&ifaces);
+    return r;
+}
+
+static int check_all(struct checking *checking, struct gate *gate, const struct addr *addresses,
+                     struct err *e)
 {
     const struct cmd_context *ctx = checking->ctx;
     size_t i;
-    int r = store_begin_read(checking->store, e);
+    int r = store_read_settings(checking->store, &checking->settings, e);
 
     if (r == 0)
-        r = store_read_settings(checking->store, &checking->settings, e);
-    if (r == 0)
-        r = store_any_wanted(checking->store, &checking->attached, e);
+        r = read_attached(checking, gate, e);
     for (i = 0; r == 0 && i < ctx->n_args; i++)
         r = check_address(checking, &addresses[i], e);
     if (r < 0)
         return r;
     if (checking->disagree)
         out_warn(&ctx->out, "kernel and store disagree; to mend it: smtpgate sync\n");
+    else if (checking->attached && !checking->guarding)
+        out_warn(&ctx->out, "no interface carries the gate now, so nothing is dropped: smtpgate"
+                            " sync\n");
     else if (!checking->attached)
         out_note(&ctx->out, "the gate is attached to no interface: nothing is dropped until"
                             " smtpgate attach IFACE\n");
@@ -453,7 +471,7 @@ int cmd_check(const struct cmd_context *ctx, struct err *e)
     checking.store = store;
     checking.gate = gate_is_whole(gate) ? gate : NULL;
     checking.results = json_array();
-    r = check_all(&checking, addresses, e);
+    r = check_all(&checking, gate, addresses, e);
     json_decref(checking.results);
     return r;
 }

@@ -134,17 +134,6 @@ static bool any_wanted(const struct view *view)
     return false;
 }
 
-static bool any_live(const struct view *view)
-{
-    size_t i;
-
-    for (i = 0; i < view->ifaces.count; i++)
-        if (view->ifaces.items[i].link.state == GATE_LINK_HERE ||
-            view->ifaces.items[i].link.state == GATE_LINK_ELSEWHERE)
-            return true;
-    return false;
-}
-
 /* Nothing attached and nothing in the kernel is in step too: there is nothing to differ. */
 static bool in_sync(const struct view *view)
 {
@@ -320,7 +309,7 @@ static void status_text(const struct cmd_context *ctx, const struct view *view)
     size_t i;
 
     out_text(out, "mode     %s: %s\n", cmd_mode_name(mode),
-             mode == SG_MODE_ENFORCE && !any_live(view)
+             mode == SG_MODE_ENFORCE && !sync_has_live_link(&view->ifaces)
                  ? "but attached nowhere, so nothing is dropped"
                  : mode_words(mode, &view->counts));
     out_text(out, "list     %llu %s%s, %llu %s; %s\n", entries, entries == 1 ? "entry" : "entries",

@@ -58,7 +58,7 @@ void outcome_say_entries(const struct cmd_context *ctx, const struct outcome *ou
 
 static void say_on(const struct cmd_context *ctx, const struct change *change, const char *ports)
 {
-    if (!ctx->dry_run && !change->attached)
+    if (!ctx->dry_run && !change->guarding)
         out_warn(&ctx->out,
                  "this is the first entry: once attached, the gate drops every other source on"
                  " ports %s\n",
@@ -95,8 +95,12 @@ void outcome_say_mode(const struct cmd_context *ctx, const struct change *change
 void outcome_say_unattached(const struct cmd_context *ctx, const struct change *change,
                             const struct outcome *outcome)
 {
-    if (!change->attached && !ctx->dry_run &&
-        outcome->added + outcome->deleted + outcome->edited + outcome->unchanged)
+    if (ctx->dry_run || change->guarding ||
+        !(outcome->added + outcome->deleted + outcome->edited + outcome->unchanged))
+        return;
+    if (change->attached)
+        out_warn(&ctx->out, "stored, but no interface carries the gate now: smtpgate sync\n");
+    else
         out_note(&ctx->out, "stored, but the gate is attached to no interface yet:"
                             " smtpgate attach IFACE\n");
 }

@@ -294,6 +294,16 @@ bool sync_iface_is_good(const struct sync_iface *iface)
     return link_is_live(&iface->link) && iface->link.current && !iface->open_here;
 }
 
+bool sync_has_live_link(const struct sync_ifaces *ifaces)
+{
+    size_t i;
+
+    for (i = 0; i < ifaces->count; i++)
+        if (link_is_live(&ifaces->items[i].link))
+            return true;
+    return false;
+}
+
 static enum gate_xdp wanted_xdp(enum store_iface_mode mode)
 {
     return mode == STORE_IFACE_NATIVE    ? GATE_XDP_NATIVE

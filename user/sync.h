@@ -66,6 +66,9 @@ void sync_ifaces_free(struct sync_ifaces *ifaces);
 int sync_read_ifaces(struct store *store, struct gate *gate, struct sync_ifaces *ret_ifaces,
                      struct err *e);
 
+/* The gate is on some interface, of this network namespace or another. */
+bool sync_has_live_link(const struct sync_ifaces *ifaces);
+
 /* A live link uses other maps than those that are pinned. */
 bool sync_has_stale_link(const struct sync_ifaces *ifaces);
 
