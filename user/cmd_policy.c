@@ -54,6 +54,7 @@ struct service {
     struct store *store; /* NULL: to be opened with the next request */
     bool reading;        /* a transaction is open, for all that is asked in one round */
     bool in_trouble;     /* said in the log; no second word before it is over */
+    time_t complained;   /* of a client's requests: once in a second, whoever sends them */
     int listeners[LISTEN_MAX];
     size_t n_listeners;
     struct client *clients[CLIENTS_MAX];
@@ -169,16 +170,28 @@ static size_t answer_trouble(const char *action, const char *what, char answer[P
     return policy_answer(action, text, answer);
 }
 
+/* Strangers do not fill the log. */
+static void complain(struct service *service, const char *what)
+{
+    time_t now = time(NULL);
+
+    if (now != service->complained)
+        out_log("policy: %s", what);
+    service->complained = now;
+}
+
 static size_t answer_request(struct service *service, const struct policy_request *request,
                              char answer[POLICY_ANSWER_MAX])
 {
     bool opens = !strcmp(service->trouble, "DUNNO");
     struct admission admission;
     struct err e = {0};
+    char why[128];
 
     /* Made so by whoever sends, perhaps: never a way around the list, whatever is set. */
     if (request->malformed) {
-        out_log("policy: malformed request: %s", request->why);
+        snprintf(why, sizeof(why), "malformed request: %s", request->why);
+        complain(service, why);
         return answer_trouble(opens ? "DEFER_IF_PERMIT" : service->trouble,
                               "the request cannot be understood", answer);
     }
@@ -262,7 +275,7 @@ static int answer_bytes(struct service *service, struct client *client)
 
         client->taken += taken;
         if (event == POLICY_ABUSE) {
-            out_log("policy: a request without end; the connection is closed");
+            complain(service, "a request without end; the connection is closed");
             return -EPROTO;
         }
         if (event == POLICY_MORE)

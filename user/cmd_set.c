@@ -237,18 +237,19 @@ static int write_wish(const struct cmd_context *ctx, struct change *change, cons
     return r;
 }
 
-static void say_mode(const struct cmd_context *ctx, const struct store_settings *before,
+static void say_mode(const struct cmd_context *ctx, const struct change *change,
                      const struct store_settings *after)
 {
+    const struct store_settings *before = &change->before;
     const char *is = ctx->dry_run ? "would be" : "is now";
     char ports[CMD_PORTS_MAX];
 
     cmd_ports(after, ports);
     if (before->mode == SG_MODE_OFF && after->mode != SG_MODE_OFF)
         out_warn(&ctx->out,
-                 "the gate %s on, and every source that is in no list is dropped on ports %s;"
+                 "the gate %s on%s: every source that is in no list is dropped on ports %s;"
                  " accounts without a list of their own may send from nowhere\n",
-                 is, ports);
+                 is, change->guarding ? "" : ", once attached", ports);
     if (before->mode != SG_MODE_OFF && after->mode == SG_MODE_OFF)
         out_warn(&ctx->out, "the gate %s off, and every source reaches ports %s\n", is, ports);
 }
@@ -315,7 +316,7 @@ static int apply(const struct cmd_context *ctx, const struct wish *wish, struct 
         say_opened(ctx, &change.before, &after);
     if (wish->ports)
         warn_ephemeral(ctx, wish->ports, wish->n_ports);
-    say_mode(ctx, &change.before, &after);
+    say_mode(ctx, &change, &after);
     out_json(&ctx->out, settings_json(ctx, &after, differ(&change.before, &after)));
     return 0;
 }

@@ -304,18 +304,22 @@ static int check_owner(const char *path, struct err *e)
     return -EPERM;
 }
 
+static int check_owners(const struct gate *gate, struct err *e)
+{
+    char dir[PIN_PATH_MAX];
+    int r = check_owner(gate->dir, e);
+
+    snprintf(dir, sizeof(dir), "%s/%s", gate->dir, SG_PIN_DIR);
+    return r == 0 ? check_owner(dir, e) : r;
+}
+
 int gate_need_bpffs(const struct gate *gate, struct err *e)
 {
     const char *path = gate->dir;
     char dir[PIN_PATH_MAX];
     bool below_root = !strncmp(path, BPFFS_ROOT "/", sizeof(BPFFS_ROOT));
-    int r = check_owner(path, e);
+    int r = check_owners(gate, e);
 
-    if (r == 0) {
-        pin_path(gate, "", dir);
-        dir[strlen(dir) - 1] = '\0'; /* lstat(2) would follow a link with a slash behind */
-        r = check_owner(dir, e);
-    }
     if (r < 0)
         return r;
 
@@ -415,6 +419,8 @@ int gate_make_maps(struct gate *gate, struct err *e)
         return r;
     snprintf(dir, sizeof(dir), "%s/%s", gate->dir, SG_PIN_DIR);
     r = make_dirs(dir, e);
+    if (r == 0)
+        r = check_owners(gate, e); /* somebody may have been quicker */
     if (r < 0)
         return r;
     r = open_skeleton(gate, &skel, e);

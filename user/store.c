@@ -298,7 +298,7 @@ static int fail_older(const struct store *store, struct err *e)
             "the store %s was written by an older smtpgate and is not brought up to date yet;"
             " nothing changed, the gate stays as it is",
             store->path);
-    err_hint(e, "as root: smtpgate sync");
+    err_hint(e, "as root: smtpgate sync, or any command that changes something");
     return -ENOTSUP;
 }
 
@@ -1068,7 +1068,7 @@ static int read_entry(const struct store *store, sqlite3_stmt *stmt, struct stor
         !column_text(stmt, 5, entry->remark, sizeof(entry->remark)) ||
         remark_check(entry->remark, NULL) < 0 ||
         !column_text(stmt, 6, entry->account, sizeof(entry->account)) ||
-        (*entry->account && account_check(entry->account, NULL) < 0))
+        text_check_line(entry->account, "account", NULL) < 0)
         return fail_row(store, "entry", e);
     who->kind = (enum who_kind)kind;
     return 0;
