@@ -40,6 +40,8 @@ mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=755 tmpfs %(mnt)s
 mkdir %(mnt)s/bpf
 [ -z "$1" ] || mount -t bpf bpf %(mnt)s/bpf
+# No name server: swaks and Dovecot look up the machine's own name, and would wait for one.
+[ ! -e /etc/resolv.conf ] || mount --bind /dev/null /etc/resolv.conf
 ip link set lo up
 echo "$pid"
 exec cat
@@ -120,8 +122,9 @@ class Host:
 
     def argv(self, *command):
         """The command line that runs `command` on this host."""
-        return ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--",
-                *map(str, command)]
+        # --root: where the tests run in a chroot, nsenter would otherwise leave it.
+        return ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--root",
+                f"--wd=/proc/{self.pid}/root", "--", *map(str, command)]
 
     def run(self, *command, ok=0, stdin=None, env=None, timeout=60):
         """Runs a command on this host."""

@@ -121,7 +121,8 @@ def play(demo):
                 (UNLISTED, "stranger", right, SENT)])
 
     say("2. On the mail host: put the gate on the network card and list who may come.\n"
-        "   The first entry turns it on.")
+        "   The first entry turns it on. (This host takes no mail for a domain from elsewhere,\n"
+        "   so port 25 stays guarded.)")
     demo.shell("attach", "eth0")
     demo.shell("add", OFFICE, "--remark", "office network")
     demo.shell("add", LISTED, "--remark", "web shop")
@@ -147,7 +148,9 @@ def play(demo):
     demo.table([(LISTED, "shop, deleted", right, SILENT)])
 
     say(f"6. The shop is back. And {OTHER} gets a list of his own: his password is good from the\n"
-        f"   newsletter server only. {USER.capitalize()} has none and follows the host's list.")
+        f"   newsletter server only. {USER.capitalize()} has none and follows the host's list.\n"
+        "   The card lets in both servers; Postfix asks `smtpgate policy` which account may\n"
+        "   send from which of them.")
     demo.shell("add", LISTED, "--remark", "web shop")
     demo.shell("add", NEWSLETTER, "--account", OTHER, "--remark", "newsletter server")
     demo.shell("list", "--accounts")
@@ -172,7 +175,7 @@ def main():
     with laboratory.Lab() as lab:
         demo = Demo(lab)
         play(demo)
-    say(f"All of it has been removed again ({time.monotonic() - start:.0f} s). "
+    say(f"All of it has been removed again, but for installed packages ({time.monotonic() - start:.0f} s). "
         + ("Every line was as it must be." if not demo.wrong else
            f"{demo.wrong} things were NOT as they must be (see above)."))
     return 1 if demo.wrong else 0

@@ -364,7 +364,7 @@ class Case:
     def shell(self, command):
         """(exit status, stdout, stderr) of a line for bash on the host."""
         host = self.lab.mail
-        argv = ["nsenter", f"--target={host.pid}", "--mount", "--net", "--pid", "--uts",
+        argv = ["nsenter", f"--target={host.pid}", "--mount", "--net", "--pid", "--uts", "--root",
                 f"--wd={host.path(lab.MNT + '/work')}", "--", "bash", "-c", command]
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=self.env,
                               timeout=LIMIT, check=False)
