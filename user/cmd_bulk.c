@@ -104,12 +104,14 @@ static int read_line(FILE *file, char line[LISTFILE_LINE_MAX + 1], struct err *e
 /* It is a remark like any other, and nearly always a slip: the entry goes into the host list. */
 static void warn_remark(struct import *import, const struct listfile_entry *entry)
 {
+    char name[256];
+
     if (*entry->account || !strstr(entry->remark, "account=") || import->warned++ >= REPORTED_LINES)
         return;
     out_warn(&import->ctx->out,
              "%s:%lu: account= stands in the remark, so the entry is for the host list; to name an"
              " account, write it in front of the #\n",
-             import->name, import->line);
+             text_escape(import->name, name, sizeof(name)), import->line);
 }
 
 static int take_line(struct import *import, char line[LISTFILE_LINE_MAX + 1], int got,

@@ -13,7 +13,7 @@ struct outcome {
     bool brief;      /* only counts are kept: of a long list nobody reads the entries */
     json_t *entries; /* in the order given: {id, who, account, remark, result} */
     enum sg_mode mode_before, mode_after;
-    struct store_rules left; /* after a deletion */
+    struct store_rules left; /* what holds afterwards; edit, delete, disable */
 };
 
 void outcome_free(struct outcome *outcome);

@@ -288,7 +288,9 @@ static int migrate(struct store *store, struct err *e)
     int64_t version;
     int r = query_int(store, "PRAGMA user_version", &version, e);
 
-    return r < 0 || version != 1 ? r : exec(store, migration_1_to_2, e);
+    if (r < 0 || version == STORE_VERSION)
+        return r;
+    return version == 1 ? exec(store, migration_1_to_2, e) : fail_newer(store, version, e);
 }
 
 /* A file of an older version is brought up to date by a command that changes things anyway. */
@@ -634,7 +636,8 @@ static bool column_rules(sqlite3_stmt *stmt, int at, enum store_others *ret_othe
 
     *ret_others = (enum store_others)others;
     return (others == STORE_OTHERS_ANYWHERE || others == STORE_OTHERS_NOWHERE) &&
-           column_text(stmt, at + 1, ret_realm, ACCOUNT_MAX + 1);
+           column_text(stmt, at + 1, ret_realm, ACCOUNT_MAX + 1) &&
+           text_check_line(ret_realm, "realm", NULL) == 0;
 }
 
 int store_read_settings(struct store *store, struct store_settings *ret_settings, struct err *e)
