@@ -67,8 +67,8 @@ enum sg_mode {
 
 /*
  * The mode word: bits 0-7 the mode, 8-15 the one to follow it, 16-63 when, in milliseconds of
- * CLOCK_BOOTTIME; 0 never. One aligned word, so that no packet sees half a change. An unknown number
- * counts as SG_MODE_ENFORCE.
+ * CLOCK_BOOTTIME; 0 never. One aligned word, so that no packet sees half a change. An unknown
+ * number counts as SG_MODE_ENFORCE.
  */
 #define SG_MODE_MASK           0xffULL
 #define SG_MODE_NEXT_SHIFT     8
@@ -109,7 +109,7 @@ struct sg_config {
     __u64 store_id; /* which store this kernel state was made from; random, never 0 */
     __u64 applied;  /* revision of the store that is in force; 0 while a change is under way */
     __u64 mode;     /* the mode word */
-    __s64 clock;    /* what the deadlines were made with: ms from CLOCK_BOOTTIME to the wall clock */
+    __s64 clock; /* what the deadlines were made with: ms from CLOCK_BOOTTIME to the wall clock */
     __u64 reserved[3];
     __u8 ports[65536]; /* by TCP port, host order: 0 not guarded, else 1 + counter slot */
 };

@@ -241,8 +241,8 @@ static void put(char *text, bool raw)
     struct sg_key6 key;
     int map = parse_prefix(text, &key);
 
-    value.until = raw ? strtoull(rest, NULL, 0)
-                      : moment(rest) << SG_UNTIL_DEADLINE_SHIFT | key.prefixlen;
+    value.until =
+        raw ? strtoull(rest, NULL, 0) : moment(rest) << SG_UNTIL_DEADLINE_SHIFT | key.prefixlen;
     if (map < 0 || bpf_map_update_elem(map, &key, &value, BPF_ANY))
         printf("error %s\n", map < 0 ? "no prefix" : strerror(errno));
     else
