@@ -3,6 +3,7 @@
 #include "out.h"
 
 #include <poll.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -229,6 +230,10 @@ int out_ask(const char *question)
         return -ENOTTY;
     fflush(stdout);
     fprintf(stderr, "%s [y/N] ", question);
+    if (poll(&(struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}, 1, OUT_ASK_S * 1000) == 0) {
+        fprintf(stderr, "\nno answer in %d s\n", OUT_ASK_S);
+        return 0;
+    }
     if (!fgets(answer, sizeof(answer), stdin)) {
         fputc('\n', stderr);
         return 0;
