@@ -3,7 +3,6 @@
 #include "out.h"
 
 #include <poll.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
