@@ -5,8 +5,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "actor.h"
 #include "when.h"
 
 #define OPT(name) (1U << OPT_##name)
@@ -242,17 +242,29 @@ const struct cmd *cmd_find(const char *name, struct err *e)
     return NULL;
 }
 
+int cmd_begin_with(const struct cmd_context *ctx, const struct change_options *options,
+                   struct change *ret_change, struct err *e)
+{
+    struct change_options complete = *options;
+    struct store_author author = {.command = ctx->line};
+    struct actor actor;
+
+    actor_read(&actor);
+    author.uid = actor.uid;
+    author.who = actor.name;
+    author.origin = actor.from;
+    complete.author = &author;
+    return change_begin(&complete, ret_change, e);
+}
+
 int cmd_begin(const struct cmd_context *ctx, struct change *ret_change, struct err *e)
 {
-    const struct store_author author = {
-        .uid = getuid(), .who = "root", .origin = "", .command = ctx->line};
     const struct change_options options = {
         .state = ctx->state,
         .bpffs = ctx->bpffs,
-        .author = &author,
         .dry_run = ctx->dry_run,
     };
-    int r = change_begin(&options, ret_change, e);
+    int r = cmd_begin_with(ctx, &options, ret_change, e);
 
     if (r < 0)
         return r;

@@ -101,6 +101,9 @@ int cmd_undo(const struct cmd_context *ctx, struct err *e);
 
 /* The frame for a command that changes the list or the settings. */
 int cmd_begin(const struct cmd_context *ctx, struct change *ret_change, struct err *e);
+/* With other options, and nothing said; who runs the command is added to them. */
+int cmd_begin_with(const struct cmd_context *ctx, const struct change_options *options,
+                   struct change *ret_change, struct err *e);
 
 /*
  * True to go on: -y, -n, or yes on the terminal. Else @e is set, EXIT_CONFIRM.

@@ -172,7 +172,7 @@ int cmd_attach(const struct cmd_context *ctx, struct err *e)
     if (r == 0 && ctx->dry_run)
         return say_would_attach(ctx);
     if (r == 0)
-        r = change_begin(&options, &change, e);
+        r = cmd_begin_with(ctx, &options, &change, e);
     if (r == 0)
         r = attach_all(ctx, &change, ctx->options[OPT_MODE] ? &mode : NULL, results, e);
     if (r < 0)
@@ -334,7 +334,7 @@ int cmd_detach(const struct cmd_context *ctx, struct err *e)
     const struct change_options options = {
         .state = ctx->state, .bpffs = ctx->bpffs, .dry_run = ctx->dry_run, .no_heal = true};
 
-    r = change_begin(&options, &change, e);
+    r = cmd_begin_with(ctx, &options, &change, e);
     if (r == 0)
         r = sync_read_ifaces(change.store, change.gate, &ifaces, e);
     if (r < 0)
