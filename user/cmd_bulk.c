@@ -114,6 +114,18 @@ static void warn_remark(struct import *import, const struct listfile_entry *entr
              text_escape(import->name, name, sizeof(name)), import->line);
 }
 
+/* The list does not keep it yet: an entry must not stay that was meant to end. */
+static int refuse_until(const char *text, struct listfile_place *ret_place, struct err *e)
+{
+    const char *word = strstr(text, "until=");
+
+    *ret_place = (struct listfile_place){.at = word ? (size_t)(word - text) : 0};
+    ret_place->len = strcspn(text + ret_place->at, " \t");
+    err_set(e, 0, EXIT_USAGE, "this version knows no entries that expire");
+    err_hint(e, "leave until= out, and delete the entry when its time has come");
+    return -EINVAL;
+}
+
 static int take_line(struct import *import, char line[LISTFILE_LINE_MAX + 1], int got,
                      struct err *problem)
 {
@@ -125,6 +137,8 @@ static int take_line(struct import *import, char line[LISTFILE_LINE_MAX + 1], in
     snprintf(text, sizeof(text), "%s", line);
     if (r > 0)
         r = listfile_parse(line, &entry, &place, problem);
+    if (r > 0 && entry.has_until)
+        r = refuse_until(text, &place, problem);
     if (r < 0)
         report(import, text, &place, problem);
     if (r <= 0 || import->bad_lines)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "when.h"
 
 struct out {
     bool json;
@@ -30,8 +31,8 @@ void out_note(const struct out *out, const char *fmt, ...) __attribute__((format
 void out_warn(const struct out *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * A place in somebody's file, on stderr: @message, @line with bytes @at.. below which @len are
- * marked, and @hint.
+ * A place in somebody's file, on stderr: @message, @line with its bytes @at.. marked, @len of them,
+ * and @hint. A line too long for the terminal is cut, but not there.
  */
 void out_place(const char *message, const char *line, size_t at, size_t len, const char *hint);
 
@@ -75,7 +76,7 @@ int out_ask(const char *question);
 int out_flush(void);
 
 /* "2026-11-23T10:20:30Z" of Unix seconds; "" for 0. Returns @buf. */
-#define OUT_TIME_MAX 32
+#define OUT_TIME_MAX WHEN_TEXT_MAX
 const char *out_time(int64_t seconds, char buf[OUT_TIME_MAX]);
 
 /* For a person: "2026-11-23 10:20", local time; "" for 0. Returns @buf. */
