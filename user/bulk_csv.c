@@ -77,7 +77,8 @@ static int refuse(struct err *e, const char *why, const char *hint)
 }
 
 /* The cell that begins at @s. @ret_next is the comma behind it, or the end. */
-static int take_cell(char *line, char *s, struct cell *ret_cell, char **ret_next, struct err *e)
+static int take_cell(const char *line, char *s, struct cell *ret_cell, char **ret_next,
+                     struct err *e)
 {
     char *next;
 

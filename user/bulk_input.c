@@ -85,22 +85,27 @@ struct bulk_mark bulk_here(const struct bulk_input *in)
  */
 static struct bulk_place around(struct bulk_input *in, struct bulk_mark mark, size_t len)
 {
-    size_t before = (size_t)(mark.at - mark.line_start), used = 0;
+    size_t before = (size_t)(mark.at - mark.line_start), used;
     struct bulk_place place = {
         .line = mark.line, .column = before + 1, .text = in->shown, .len = len};
-    const char *bytes, *s;
+    const char *bytes, *start, *end;
+    char *nul;
 
     in->shown[0] = '\0';
     if (in->base + in->at - mark.at > BULK_KEPT - BULK_AROUND)
         return place;
     before = before < BULK_AROUND ? before : BULK_AROUND;
     bulk_ahead(in, BULK_AROUND, &bytes);
-    s = in->buf + (mark.at - in->base) - before;
-    bytes = in->buf + in->end;
-    for (; s < bytes && used < before + BULK_AROUND && *s != '\n'; s++)
-        in->shown[used++] = *s ? *s : '?';
+    start = in->buf + (mark.at - in->base) - before;
+    used = (size_t)(in->buf + in->end - start);
+    used = used < before + BULK_AROUND ? used : before + BULK_AROUND;
+    end = memchr(start, '\n', used);
+    used = end ? (size_t)(end - start) : used;
+    memcpy(in->shown, start, used);
     used -= used && in->shown[used - 1] == '\r';
     in->shown[used] = '\0';
+    while ((nul = memchr(in->shown, '\0', used)))
+        *nul = '?';
     place.at = before;
     return place;
 }

@@ -143,8 +143,12 @@ static int take_code(struct json *json, uint32_t *ret_code)
     if (code >= 0xdc00 && code <= 0xdfff)
         return broken(json, mark, half, "leave it out");
     if (code >= 0xd800 && code <= 0xdbff) {
-        if (bulk_next(json->in) != '\\' || bulk_next(json->in) != 'u')
+        const char *next;
+
+        if (bulk_ahead(json->in, 2, &next) < 2 || memcmp(next, "\\u", 2) != 0)
             return broken(json, mark, half, "leave it out");
+        bulk_next(json->in);
+        bulk_next(json->in);
         r = take_hex(json, &low);
         if (r < 0)
             return r;

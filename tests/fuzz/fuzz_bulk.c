@@ -26,7 +26,7 @@
 struct digest {
     uint64_t sum;
     struct listfile_entry entry; /* the last one */
-    size_t entries, problems;
+    size_t entries, problems, places;
     size_t again; /* so many entries are printed and read back */
 };
 
@@ -51,6 +51,8 @@ static void add_place(struct digest *digest, const struct bulk_place *place)
     MUST(place->line >= 1 && place->column >= 1);
     MUST(place->at <= strlen(place->text) && !strchr(place->text, '\n'));
     add_bytes(digest, numbers, sizeof(numbers));
+    if (digest->places++ >= 8)
+        return;
     add_text(digest, place->text);
     text_mark(place->text, place->at, place->len, 80, &view);
     MUST(strlen(view.mark) <= 80 && strchr(view.mark, '^'));
