@@ -2030,21 +2030,25 @@ static int undo_additions(struct store *store, const struct past *past, struct e
     return r;
 }
 
-/* Those that it deleted or edited are what they were. Its images stay, so the walk is safe. */
-static int undo_images(struct store *store, const struct past *past, struct err *e)
+/*
+ * @absent: those that it put back are gone again. Else: those that it deleted or edited are what
+ * they were. Its images stay, so the walk is safe.
+ */
+static int undo_images(struct store *store, const struct past *past, bool absent, struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
     struct store_entry image;
     int r = prepare(store,
-                    "SELECT entry, family, first, last, kind, remark, account, created, expires,"
-                    " absent FROM image WHERE change = ? ORDER BY entry",
+                    "SELECT entry, family, first, last, kind, remark, account, created, expires"
+                    " FROM image WHERE change = ?1 AND absent = ?2 ORDER BY entry",
                     &stmt, e);
 
     if (r < 0)
         return r;
     sqlite3_bind_int64(stmt, 1, past->id);
+    sqlite3_bind_int(stmt, 2, absent);
     while ((r = step(store, stmt, e)) > 0) {
-        if (sqlite3_column_int64(stmt, 9)) {
+        if (absent) {
             r = delete_if_there(store, sqlite3_column_int64(stmt, 0), e);
         } else {
             r = read_entry(store, stmt, &image, e);
@@ -2094,8 +2098,11 @@ static int undo_change(struct store *store, const struct past *past, struct err 
 {
     int r = undo_additions(store, past, e);
 
+    /* What has to go goes first: the same WHO may have stood there under another number. */
     if (r == 0)
-        r = undo_images(store, past, e);
+        r = undo_images(store, past, true, e);
+    if (r == 0)
+        r = undo_images(store, past, false, e);
     if (r == 0)
         r = undo_settings(store, past, e);
     /* What it had taken back is in force again. */
