@@ -40,6 +40,7 @@ struct log {
     int64_t now;
     int64_t id; /* of the row; 0: nothing was changed yet */
     enum store_change_kind kind;
+    int64_t target; /* the oldest change that it takes back; 0 none */
     int64_t added, deleted, edited, images;
     int64_t first_new, last_new; /* numbers of the entries it added; 0 none */
 };
@@ -1219,7 +1220,7 @@ static int end_log(struct store *store, struct err *e)
     const struct log *log = &store->log;
     int r = prepare(store,
                     "UPDATE change SET kind = ?2, added = ?3, deleted = ?4, edited = ?5,"
-                    " images = ?6, first_new = ?7, last_new = ?8 WHERE id = ?1",
+                    " images = ?6, first_new = ?7, last_new = ?8, target = ?9 WHERE id = ?1",
                     &stmt, e);
 
     if (r < 0)
@@ -1232,6 +1233,7 @@ static int end_log(struct store *store, struct err *e)
     sqlite3_bind_int64(stmt, 6, log->images);
     sqlite3_bind_int64(stmt, 7, log->first_new);
     sqlite3_bind_int64(stmt, 8, log->last_new);
+    sqlite3_bind_int64(stmt, 9, log->target);
     r = step_done(store, stmt, e);
     return r == 0 ? prune_log(store, e) : r;
 }
@@ -1825,35 +1827,64 @@ void store_read_touched(const struct store *store, unsigned int *ret_added,
     *ret_edited = (unsigned int)store->log.edited;
 }
 
-#define CHANGE_COLUMNS "id, at, uid, who, origin, command, kind, undone, added, deleted, edited"
+#define CHANGE_COLUMNS "id, kind, target, at, uid, who, origin, command, added, deleted, edited"
 
-static int read_change(const struct store *store, sqlite3_stmt *stmt, struct store_change *change,
-                       struct err *e)
+/*
+ * Walking from the newest change to the oldest: the last stretch of changes that are taken back,
+ * from number @from up to the change that did it. What was in force before @from is then, so a
+ * change within the stretch that took back others, earlier, counts for nothing.
+ */
+struct stretch {
+    int64_t from, by;
+};
+
+#define NO_STRETCH ((struct stretch){.from = INT64_MAX})
+
+/* The first columns of a row: what the change is, and which one took it back. */
+static int read_kind(const struct store *store, sqlite3_stmt *stmt, struct stretch *stretch,
+                     struct store_change *change, struct err *e)
 {
-    int64_t uid = sqlite3_column_int64(stmt, 2), kind = sqlite3_column_int64(stmt, 6);
+    int64_t id = sqlite3_column_int64(stmt, 0), kind = sqlite3_column_int64(stmt, 1);
+    int64_t target = sqlite3_column_int64(stmt, 2);
+    bool undo = kind == STORE_CHANGE_UNDO;
 
-    change->id = sqlite3_column_int64(stmt, 0);
-    change->at = sqlite3_column_int64(stmt, 1);
-    change->undone = sqlite3_column_int64(stmt, 7);
+    if (id <= 0 || kind < STORE_CHANGE_LIST || kind > STORE_CHANGE_OTHER || target < undo ||
+        target >= (undo ? id : 1))
+        return fail_row(store, "change", e);
+    change->id = id;
+    change->kind = (enum store_change_kind)kind;
+    change->undone = id >= stretch->from && kind != STORE_CHANGE_OTHER ? stretch->by : 0;
+    if (undo && id < stretch->from)
+        *stretch = (struct stretch){.from = target, .by = id};
+    return 0;
+}
+
+static int read_change(const struct store *store, sqlite3_stmt *stmt, struct stretch *stretch,
+                       struct store_change *change, struct err *e)
+{
+    int64_t uid = sqlite3_column_int64(stmt, 4);
+    int r = read_kind(store, stmt, stretch, change, e);
+
+    if (r < 0)
+        return r;
+    change->at = sqlite3_column_int64(stmt, 3);
     change->added = (uint64_t)sqlite3_column_int64(stmt, 8);
     change->deleted = (uint64_t)sqlite3_column_int64(stmt, 9);
     change->edited = (uint64_t)sqlite3_column_int64(stmt, 10);
-    if (uid < 0 || uid > UINT32_MAX || kind < STORE_CHANGE_LIST || kind > STORE_CHANGE_OTHER ||
-        !column_text(stmt, 3, change->who, sizeof(change->who)) ||
+    if (uid < 0 || uid > UINT32_MAX || !column_text(stmt, 5, change->who, sizeof(change->who)) ||
         text_check_line(change->who, "name", NULL) < 0 ||
-        !column_text(stmt, 4, change->origin, sizeof(change->origin)) ||
+        !column_text(stmt, 6, change->origin, sizeof(change->origin)) ||
         text_check_line(change->origin, "origin", NULL) < 0 ||
-        !column_text(stmt, 5, change->command, sizeof(change->command)) ||
+        !column_text(stmt, 7, change->command, sizeof(change->command)) ||
         text_check_line(change->command, "command", NULL) < 0)
         return fail_row(store, "change", e);
     change->uid = (uint32_t)uid;
-    change->kind = (enum store_change_kind)kind;
     return 0;
 }
 
 /* The changes below @before, newest first, up to a page. */
-static int read_changes(struct store *store, int64_t before, struct store_change *page,
-                        size_t *ret_count, struct err *e)
+static int read_changes(struct store *store, int64_t before, struct stretch *stretch,
+                        struct store_change *page, size_t *ret_count, struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
     size_t n = 0;
@@ -1866,7 +1897,7 @@ static int read_changes(struct store *store, int64_t before, struct store_change
         return r;
     sqlite3_bind_int64(stmt, 1, before);
     while (n < PAGE_ENTRIES && (r = step(store, stmt, e)) > 0) {
-        r = read_change(store, stmt, &page[n++], e);
+        r = read_change(store, stmt, stretch, &page[n++], e);
         if (r < 0)
             return r;
     }
@@ -1881,6 +1912,7 @@ int store_each_change(struct store *store, unsigned int limit,
                       struct err *e)
 {
     _cleanup_free_ struct store_change *page = calloc(PAGE_ENTRIES, sizeof(*page));
+    struct stretch stretch = NO_STRETCH;
     int64_t before = INT64_MAX;
     unsigned int told = 0;
     size_t i, count;
@@ -1888,7 +1920,7 @@ int store_each_change(struct store *store, unsigned int limit,
     if (!page)
         return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
     do {
-        int r = read_changes(store, before, page, &count, e);
+        int r = read_changes(store, before, &stretch, page, &count, e);
 
         for (i = 0; r == 0 && i < count && (!limit || told < limit); i++, told++)
             r = fn(&page[i], arg);
@@ -1904,15 +1936,18 @@ int store_find_undo(struct store *store, unsigned int count, int64_t *ret_id,
                     unsigned int *ret_count, struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    struct stretch stretch = NO_STRETCH;
+    struct store_change change;
     unsigned int found = 0;
     int64_t id = 0;
-    int r = prepare(store, "SELECT id FROM change WHERE kind = 0 AND undone = 0 ORDER BY id DESC",
-                    &stmt, e);
+    int r = prepare(store, "SELECT id, kind, target FROM change ORDER BY id DESC", &stmt, e);
 
     while (r == 0 && found < count && (r = step(store, stmt, e)) > 0) {
-        id = sqlite3_column_int64(stmt, 0);
+        r = read_kind(store, stmt, &stretch, &change, e);
+        if (r < 0 || change.kind != STORE_CHANGE_LIST || change.undone)
+            continue;
+        id = change.id;
         found++;
-        r = 0;
     }
     if (r < 0)
         return r;
@@ -2103,17 +2138,11 @@ static int undo_change(struct store *store, const struct past *past, struct err 
         r = undo_images(store, past, true, e);
     if (r == 0)
         r = undo_images(store, past, false, e);
-    if (r == 0)
-        r = undo_settings(store, past, e);
-    /* What it had taken back is in force again. */
-    if (r == 0 && past->kind == STORE_CHANGE_UNDO)
-        r = set_number(store, "UPDATE change SET undone = 0 WHERE undone = ?", past->id, e);
-    return r;
+    return r == 0 ? undo_settings(store, past, e) : r;
 }
 
 int store_undo_to(struct store *store, int64_t id, struct err *e)
 {
-    char sql[160];
     struct past past;
     int64_t newest, at;
     int r = query_int(store, "SELECT ifnull(max(id), 0) FROM change", &newest, e);
@@ -2132,11 +2161,6 @@ int store_undo_to(struct store *store, int64_t id, struct err *e)
         if (r == -ENOENT)
             r = 0; /* a number that was never used */
     }
-    if (r < 0)
-        return r;
-    snprintf(sql, sizeof(sql),
-             "UPDATE change SET undone = %lld WHERE id >= %lld AND id < %lld AND undone = 0"
-             " AND kind <> %d",
-             (long long)store->log.id, (long long)id, (long long)store->log.id, STORE_CHANGE_OTHER);
-    return exec(store, sql, e);
+    store->log.target = id;
+    return r;
 }
