@@ -97,6 +97,7 @@ static int fail(const struct store *store, int rc, struct err *e)
     case SQLITE_NOTADB:
     case SQLITE_FORMAT:
     case SQLITE_MISMATCH:
+    case SQLITE_CONSTRAINT: /* as no row that makes sense does */
         err_set(e, 0, EXIT_REFUSED,
                 "the store %s is damaged (%s); nothing changed, the gate stays"
                 " as it is",
@@ -251,6 +252,17 @@ static bool column_text(sqlite3_stmt *stmt, int at, char *buf, size_t size)
         return false;
     memcpy(buf, text, (size_t)len);
     buf[len] = '\0';
+    return true;
+}
+
+/* Unix seconds, or 0. */
+static bool column_time(sqlite3_stmt *stmt, int at, int64_t *ret_time)
+{
+    int64_t time = sqlite3_column_int64(stmt, at);
+
+    if (sqlite3_column_type(stmt, at) != SQLITE_INTEGER || time < 0)
+        return false;
+    *ret_time = time;
     return true;
 }
 
@@ -497,7 +509,11 @@ int store_verify(struct store *store, struct err *e)
                   " OR EXISTS (SELECT family, len, prefixes FROM length WHERE prefixes <> 0"
                   " EXCEPT " COUNT_LENGTHS ")",
                   &differ, e);
-    return r == 0 && differ ? fail_damaged(store, "table length does not fit", e) : r;
+    if (r < 0 || differ)
+        return r < 0 ? r : fail_damaged(store, "table length does not fit", e);
+    /* Such an end would count as one here, as none there. */
+    r = query_int(store, "SELECT EXISTS (SELECT 1 FROM entry WHERE expires < 0)", &differ, e);
+    return r == 0 && differ ? fail_row(store, "entry", e) : r;
 }
 
 /* ---- transactions ---- */
@@ -1370,10 +1386,10 @@ static int read_entry(const struct store *store, sqlite3_stmt *stmt, struct stor
     struct who *who = &entry->who;
 
     entry->id = sqlite3_column_int64(stmt, 0);
-    entry->created = sqlite3_column_int64(stmt, 7);
-    entry->expires = sqlite3_column_int64(stmt, 8);
-    if (kind < WHO_ADDRESS || kind > WHO_RANGE || !column_addr(stmt, 2, family, &who->first) ||
-        !column_addr(stmt, 3, family, &who->last) || addr_cmp(&who->first, &who->last) > 0 ||
+    if (entry->id <= 0 || !column_time(stmt, 7, &entry->created) ||
+        !column_time(stmt, 8, &entry->expires) || kind < WHO_ADDRESS || kind > WHO_RANGE ||
+        !column_addr(stmt, 2, family, &who->first) || !column_addr(stmt, 3, family, &who->last) ||
+        addr_cmp(&who->first, &who->last) > 0 ||
         !column_text(stmt, 5, entry->remark, sizeof(entry->remark)) ||
         remark_check(entry->remark, NULL) < 0 ||
         !column_text(stmt, 6, entry->account, sizeof(entry->account)) ||
@@ -1862,16 +1878,14 @@ static int read_kind(const struct store *store, sqlite3_stmt *stmt, struct stret
 static int read_change(const struct store *store, sqlite3_stmt *stmt, struct stretch *stretch,
                        struct store_change *change, struct err *e)
 {
-    int64_t uid = sqlite3_column_int64(stmt, 4);
+    int64_t uid = sqlite3_column_int64(stmt, 4), added = sqlite3_column_int64(stmt, 8);
+    int64_t deleted = sqlite3_column_int64(stmt, 9), edited = sqlite3_column_int64(stmt, 10);
     int r = read_kind(store, stmt, stretch, change, e);
 
     if (r < 0)
         return r;
-    change->at = sqlite3_column_int64(stmt, 3);
-    change->added = (uint64_t)sqlite3_column_int64(stmt, 8);
-    change->deleted = (uint64_t)sqlite3_column_int64(stmt, 9);
-    change->edited = (uint64_t)sqlite3_column_int64(stmt, 10);
-    if (uid < 0 || uid > UINT32_MAX || !column_text(stmt, 5, change->who, sizeof(change->who)) ||
+    if (!column_time(stmt, 3, &change->at) || uid < 0 || uid > UINT32_MAX || added < 0 ||
+        deleted < 0 || edited < 0 || !column_text(stmt, 5, change->who, sizeof(change->who)) ||
         text_check_line(change->who, "name", NULL) < 0 ||
         !column_text(stmt, 6, change->origin, sizeof(change->origin)) ||
         text_check_line(change->origin, "origin", NULL) < 0 ||
@@ -1879,6 +1893,9 @@ static int read_change(const struct store *store, sqlite3_stmt *stmt, struct str
         text_check_line(change->command, "command", NULL) < 0)
         return fail_row(store, "change", e);
     change->uid = (uint32_t)uid;
+    change->added = (uint64_t)added;
+    change->deleted = (uint64_t)deleted;
+    change->edited = (uint64_t)edited;
     return 0;
 }
 
@@ -1965,19 +1982,40 @@ struct past {
     unsigned int n_ports;
 };
 
+/* "25,465": ascending, and written as they are by note_change(). */
 static bool parse_ports(const char *text, struct past *past)
 {
-    past->n_ports = 0;
-    while (*text) {
-        char *end;
-        unsigned long port = strtoul(text, &end, 10);
+    uint32_t last = 0;
 
-        if (end == text || port < 1 || port > UINT16_MAX || past->n_ports == SG_PORTS_MAX)
+    past->n_ports = 0;
+    for (;;) {
+        const char *start = text;
+        uint32_t port = 0;
+
+        while (*text >= '0' && *text <= '9' && port <= UINT16_MAX)
+            port = port * 10 + (uint32_t)(*text++ - '0');
+        if (*start == '0' || port <= last || port > UINT16_MAX || past->n_ports == SG_PORTS_MAX)
             return false;
         past->ports[past->n_ports++] = (uint16_t)port;
-        text = *end == ',' ? end + 1 : end;
+        last = port;
+        if (*text != ',')
+            return !*text;
+        text++;
     }
-    return past->n_ports > 0;
+}
+
+/* The numbers that it gave out: as many as it says that it added, or put back beside them. */
+static bool check_numbers(const struct past *past, int64_t added)
+{
+    int64_t given = 0;
+
+    if (past->first_new < 0 || past->last_new < past->first_new)
+        return false;
+    if (past->first_new)
+        given = past->last_new - past->first_new + 1;
+    else if (past->last_new)
+        return false;
+    return past->kind == STORE_CHANGE_UNDO ? given <= added : given == added;
 }
 
 /* -ENOENT: there is none of that number. */
@@ -1985,11 +2023,11 @@ static int read_past(struct store *store, int64_t id, struct past *ret_past, str
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
     struct past past = {.id = id};
-    int64_t limit, kind;
+    int64_t limit, kind, on;
     char ports[256];
     int r = prepare(store,
                     "SELECT kind, first_new, last_new, images, list_limit, others, realm, is_on,"
-                    " mode, mode_then, mode_until, ports FROM change WHERE id = ?",
+                    " mode, mode_then, mode_until, ports, added FROM change WHERE id = ?",
                     &stmt, e);
 
     if (r < 0)
@@ -2003,13 +2041,16 @@ static int read_past(struct store *store, int64_t id, struct past *ret_past, str
     past.last_new = sqlite3_column_int64(stmt, 2);
     past.images = sqlite3_column_int64(stmt, 3);
     limit = sqlite3_column_int64(stmt, 4);
-    past.settings.on = sqlite3_column_int64(stmt, 7) != 0;
-    if (kind < STORE_CHANGE_LIST || kind > STORE_CHANGE_OTHER || limit < 0 || limit > UINT32_MAX ||
+    on = sqlite3_column_int64(stmt, 7);
+    past.kind = (enum store_change_kind)kind;
+    if (kind < STORE_CHANGE_LIST || kind > STORE_CHANGE_OTHER ||
+        !check_numbers(&past, sqlite3_column_int64(stmt, 12)) || limit < 0 || limit > UINT32_MAX ||
+        (on != 0 && on != 1) ||
         !column_rules(stmt, 5, &past.settings.others, past.settings.realm) ||
         !column_plan(stmt, 8, &past.settings.plan) ||
         !column_text(stmt, 11, ports, sizeof(ports)) || !parse_ports(ports, &past))
         return fail_row(store, "change", e);
-    past.kind = (enum store_change_kind)kind;
+    past.settings.on = on != 0;
     past.settings.limit = (uint32_t)limit;
     *ret_past = past;
     return 0;
@@ -2023,6 +2064,13 @@ static int delete_if_there(struct store *store, int64_t id, struct err *e)
     return r == 0 ? store_delete_entry(store, &entry, e) : r == -ENOENT ? 0 : r;
 }
 
+/* All but what can be edited: that of a number never changes. */
+static bool is_same_entry(const struct store_entry *a, const struct store_entry *b)
+{
+    return a->who.kind == b->who.kind && who_same_set(&a->who, &b->who) &&
+           !strcmp(a->account, b->account) && a->created == b->created;
+}
+
 /* Under its old number, with all it had. */
 static int put_back(struct store *store, const struct store_entry *image, struct err *e)
 {
@@ -2031,6 +2079,8 @@ static int put_back(struct store *store, const struct store_entry *image, struct
     int64_t id;
     int r = store_find_id(store, image->id, &entry, e);
 
+    if (r == 0 && !is_same_entry(&entry, image))
+        return fail_row(store, "image", e);
     if (r == 0 && strcmp(entry.remark, image->remark) != 0)
         r = store_set_remark(store, image->id, image->remark, e);
     if (r == 0 && entry.expires != image->expires)
@@ -2067,9 +2117,10 @@ static int undo_additions(struct store *store, const struct past *past, struct e
 
 /*
  * @absent: those that it put back are gone again. Else: those that it deleted or edited are what
- * they were. Its images stay, so the walk is safe.
+ * they were. Its images stay, so the walk is safe. @count grows by as many as there are.
  */
-static int undo_images(struct store *store, const struct past *past, bool absent, struct err *e)
+static int undo_images(struct store *store, const struct past *past, bool absent, int64_t *count,
+                       struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
     struct store_entry image;
@@ -2082,7 +2133,7 @@ static int undo_images(struct store *store, const struct past *past, bool absent
         return r;
     sqlite3_bind_int64(stmt, 1, past->id);
     sqlite3_bind_int(stmt, 2, absent);
-    while ((r = step(store, stmt, e)) > 0) {
+    for (; (r = step(store, stmt, e)) > 0; ++*count) {
         if (absent) {
             r = delete_if_there(store, sqlite3_column_int64(stmt, 0), e);
         } else {
@@ -2131,13 +2182,16 @@ static int undo_settings(struct store *store, const struct past *past, struct er
 
 static int undo_change(struct store *store, const struct past *past, struct err *e)
 {
+    int64_t count = 0;
     int r = undo_additions(store, past, e);
 
     /* What has to go goes first: the same WHO may have stood there under another number. */
     if (r == 0)
-        r = undo_images(store, past, true, e);
+        r = undo_images(store, past, true, &count, e);
     if (r == 0)
-        r = undo_images(store, past, false, e);
+        r = undo_images(store, past, false, &count, e);
+    if (r == 0 && count != past->images)
+        return fail_row(store, "image", e);
     return r == 0 ? undo_settings(store, past, e) : r;
 }
 
