@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "actor.h"
 #include "when.h"
@@ -340,6 +341,21 @@ static int fail_ends(struct err *e)
     return -EINVAL;
 }
 
+/* @now may be ahead of the clock, which was set back then. */
+static int fail_over(int64_t expires, int64_t now, struct err *e)
+{
+    char over[OUT_TIME_MAX], told[OUT_TIME_MAX];
+    int64_t ahead = now - time(NULL);
+
+    err_set(e, 0, EXIT_USAGE, "%s is over: it is %s now%s; nothing changed",
+            out_local_time(expires, over), out_local_time(now, told),
+            ahead > CMD_CLOCK_AHEAD_S ? " for the gate, which goes by the latest time it has seen"
+                                      : "");
+    err_hint(e, ahead > CMD_CLOCK_AHEAD_S ? "if this host's clock is right: smtpgate sync -y"
+                                          : "give a later time, or how long: --for 8h");
+    return -EINVAL;
+}
+
 int cmd_parse_end(const struct cmd_context *ctx, struct cmd_end *ret_end, struct err *e)
 {
     const char *how_long = ctx->options[OPT_FOR], *until = ctx->options[OPT_UNTIL];
@@ -353,6 +369,9 @@ int cmd_parse_end(const struct cmd_context *ctx, struct cmd_end *ret_end, struct
         r = when_parse_duration(how_long, &end.seconds, e);
     if (until)
         r = when_parse_time(until, &end.seconds, e);
+    /* Before anything is opened or made; the gate's time is never before the clock's. */
+    if (r == 0 && until && end.seconds <= time(NULL))
+        r = fail_over(end.seconds, time(NULL), e);
     if (r == 0)
         *ret_end = end;
     return r;
@@ -361,14 +380,9 @@ int cmd_parse_end(const struct cmd_context *ctx, struct cmd_end *ret_end, struct
 int cmd_resolve_end(const struct cmd_end *end, int64_t now, int64_t *ret_expires, struct err *e)
 {
     int64_t expires = end->seconds + (end->from_now ? now : 0);
-    char text[OUT_TIME_MAX], time[OUT_TIME_MAX];
 
-    if (end->given && end->seconds && expires <= now) {
-        err_set(e, 0, EXIT_USAGE, "%s is over: it is %s now; nothing changed",
-                out_local_time(expires, text), out_local_time(now, time));
-        err_hint(e, "give a later time, or how long: --for 8h");
-        return -EINVAL;
-    }
+    if (end->given && end->seconds && expires <= now)
+        return fail_over(expires, now, e);
     *ret_expires = end->given ? expires : 0;
     return 0;
 }

@@ -133,6 +133,9 @@ struct cmd_end {
     int64_t seconds; /* 0: never */
 };
 
+/* The gate's time is ahead of the wall clock by more than one would not notice. */
+#define CMD_CLOCK_AHEAD_S 60
+
 /* --for, --until or --forever, of which one may be given. */
 int cmd_parse_end(const struct cmd_context *ctx, struct cmd_end *ret_end, struct err *e);
 /* Unix seconds; 0 never, or not given. A time that is over is an error. */

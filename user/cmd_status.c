@@ -2,6 +2,7 @@
 /* status, stats: state, health and counters. Reads only. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cmd.h"
 #include "lock.h"
@@ -310,6 +311,20 @@ static const char *plan_words(const struct view *view, const struct mode_plan *p
     return buf;
 }
 
+/* The clock was set back, or is dead since the boot: ends are kept all the same. */
+static void say_clock(const struct out *out, const struct view *view)
+{
+    int64_t now = gate_now(view->gate, view->settings.clock);
+    char text[OUT_TIME_MAX];
+
+    if (now - time(NULL) > CMD_CLOCK_AHEAD_S)
+        out_text(
+            out,
+            "clock    the gate goes by %s, which this host's clock has not reached yet; if that"
+            " clock is right: smtpgate sync -y\n",
+            out_local_time(now, text));
+}
+
 static void status_text(const struct cmd_context *ctx, const struct view *view)
 {
     const struct out *out = &ctx->out;
@@ -326,6 +341,7 @@ static void status_text(const struct cmd_context *ctx, const struct view *view)
     out_text(out, "list     %llu %s%s, %llu %s; %s\n", entries, entries == 1 ? "entry" : "entries",
              accounts_words(view, accounts, sizeof(accounts)), prefixes,
              prefixes == 1 ? "prefix" : "prefixes", step_words(view, words, sizeof(words)));
+    say_clock(out, view);
     out_text(out, "ports    %s\n", cmd_ports(&view->settings, ports));
     if (!any_wanted(view))
         out_text(out, "iface    none: nothing is guarded (smtpgate attach IFACE)\n");
