@@ -202,12 +202,12 @@ static unsigned int distance(const char *a, const char *b)
 static const char *synonym(const char *name)
 {
     static const char *const pairs[][2] = {
-        {"allow", "add"},      {"permit", "add"},    {"remove", "delete"}, {"rm", "delete"},
-        {"del", "delete"},     {"ls", "list"},       {"show", "list"},     {"clear", "disable"},
-        {"flush", "disable"},  {"off", "disable"},   {"test", "check"},    {"get", "check"},
-        {"start", "attach"},   {"enable", "attach"}, {"stop", "detach"},   {"reload", "sync"},
-        {"restore", "sync"},   {"revert", "undo"},   {"rollback", "undo"}, {"log", "history"},
-        {"resume", "enforce"},
+        {"allow", "add"},      {"permit", "add"},      {"remove", "delete"}, {"rm", "delete"},
+        {"del", "delete"},     {"ls", "list"},         {"show", "list"},     {"clear", "disable"},
+        {"flush", "disable"},  {"off", "disable"},     {"test", "check"},    {"get", "check"},
+        {"start", "attach"},   {"enable", "attach"},   {"stop", "detach"},   {"reload", "sync"},
+        {"restore", "sync"},   {"revert", "undo"},     {"rollback", "undo"}, {"log", "history"},
+        {"resume", "enforce"}, {"unpause", "enforce"},
     };
     size_t i;
 
@@ -430,5 +430,16 @@ const char *cmd_time_left(int64_t seconds, char buf[32])
         snprintf(buf, 32, "in %lld h", (long long)seconds / 3600);
     else
         snprintf(buf, 32, "in %lld days", (long long)seconds / 86400);
+    return buf;
+}
+
+const char *cmd_plan_end(const struct mode_plan *plan, int64_t now, char buf[CMD_PLAN_MAX])
+{
+    char time[OUT_TIME_MAX], left[32];
+
+    buf[0] = '\0';
+    if (plan->until)
+        snprintf(buf, CMD_PLAN_MAX, " until %s (%s), then: %s", out_local_time(plan->until, time),
+                 cmd_time_left(plan->until - now, left), cmd_mode_name(plan->then));
     return buf;
 }

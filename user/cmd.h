@@ -157,6 +157,11 @@ int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struc
 
 const char *cmd_mode_name(enum sg_mode mode);
 
+/* " until 2026-12-01 18:00 (in 2 min), then: observe", or "" where nothing follows. Returns @buf.
+ */
+#define CMD_PLAN_MAX 128
+const char *cmd_plan_end(const struct mode_plan *plan, int64_t now, char buf[CMD_PLAN_MAX]);
+
 /* "in 2 min", "in 3 days"; returns @buf. */
 const char *cmd_time_left(int64_t seconds, char buf[32]);
 
