@@ -23,10 +23,13 @@ enum cmd_option {
     OPT_EXPIRED,
     OPT_FOR,
     OPT_FOREVER,
+    OPT_KICK,
     OPT_MODE,
+    OPT_NAMES,
     OPT_REMARK,
     OPT_TROUBLE,
     OPT_UNTIL,
+    OPT_WITH,
     OPT_COUNT,
 };
 
@@ -91,6 +94,7 @@ int cmd_list(const struct cmd_context *ctx, struct err *e);
 int cmd_observe(const struct cmd_context *ctx, struct err *e);
 int cmd_pause(const struct cmd_context *ctx, struct err *e);
 int cmd_policy(const struct cmd_context *ctx, struct err *e);
+int cmd_preview(const struct cmd_context *ctx, struct err *e);
 int cmd_set(const struct cmd_context *ctx, struct err *e);
 int cmd_stats(const struct cmd_context *ctx, struct err *e);
 int cmd_status(const struct cmd_context *ctx, struct err *e);

@@ -221,11 +221,16 @@ void out_error(const struct out *out, const char *command, const struct err *e)
         fprintf(stderr, "  hint: %s\n", shown.hint);
 }
 
+bool out_can_ask(void)
+{
+    return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
 int out_ask(const char *question)
 {
     char answer[16];
 
-    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+    if (!out_can_ask())
         return -ENOTTY;
     fflush(stdout);
     fprintf(stderr, "%s [y/N] ", question);

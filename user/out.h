@@ -72,6 +72,8 @@ void out_error(const struct out *out, const char *command, const struct err *e);
  */
 #define OUT_ASK_S 60
 int out_ask(const char *question);
+/* There is a terminal to ask on. */
+bool out_can_ask(void);
 
 /* 0, or -errno when stdout could not take everything (a full disk behind a redirection). */
 int out_flush(void);
