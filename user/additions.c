@@ -17,6 +17,8 @@ struct adding {
     struct outcome outcome;
     struct live live;
     int64_t highest;                /* entry's number before: what is above it is new */
+    unsigned int ended;             /* listed already, and their time is over */
+    int64_t first_ended;            /* number of the first of them */
     unsigned int new_lists;         /* accounts that had no list of their own before */
     char new_list[ACCOUNT_MAX + 1]; /* the first of them */
 };
@@ -65,6 +67,8 @@ static int keep_entry(struct adding *adding, const char *remark, const int64_t *
         snprintf(entry->remark, sizeof(entry->remark), "%s", remark);
     if (new_end)
         entry->expires = *expires;
+    if (entry->expires && entry->expires <= adding->change.now && adding->ended++ == 0)
+        adding->first_ended = entry->id;
     adding->outcome.edited += new_remark || new_end;
     outcome_add(&adding->outcome, new_remark || new_end ? "edited" : "already listed", entry);
     return 0;
@@ -194,6 +198,23 @@ static void say_new_lists(const struct adding *adding)
                             " nowhere\n");
 }
 
+/* "Already listed" reads as if it were let in. */
+static void say_ended(const struct adding *adding)
+{
+    const struct out *out = &adding->ctx->out;
+    long long first = adding->first_ended;
+
+    if (adding->ended == 1)
+        out_warn(
+            out,
+            "#%lld has ended and lets nobody in: smtpgate edit '#%lld' --forever, or --for 8h\n",
+            first, first);
+    else if (adding->ended)
+        out_warn(out,
+                 "%u of them, as #%lld, have ended and let nobody in: smtpgate list --expired\n",
+                 adding->ended, first);
+}
+
 int additions_apply(const struct cmd_context *ctx, const struct addition *additions, size_t count,
                     bool brief, struct err *e)
 {
@@ -209,6 +230,7 @@ int additions_apply(const struct cmd_context *ctx, const struct addition *additi
     if (r < 0)
         return r;
     outcome_say_entries(ctx, &adding.outcome);
+    say_ended(&adding);
     outcome_say_mode(ctx, &adding.change, &adding.outcome);
     say_new_lists(&adding);
     outcome_say_unattached(ctx, &adding.change, &adding.outcome);

@@ -861,6 +861,22 @@ int store_has_deadlines(struct store *store, bool *ret_any, struct err *e)
     return r;
 }
 
+int store_count_ended(struct store *store, int64_t now, uint64_t *ret_count, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    int r =
+        prepare(store, "SELECT count(*) FROM entry WHERE expires > 0 AND expires <= ?", &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, now);
+    r = step(store, stmt, e);
+    if (r < 0)
+        return r;
+    *ret_count = r ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+    return 0;
+}
+
 int store_set_limit(struct store *store, uint32_t limit, struct err *e)
 {
     return set_setting(store, "UPDATE setting SET list_limit = ?", limit, e);

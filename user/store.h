@@ -152,6 +152,8 @@ int store_set_clock(struct store *store, int64_t now, struct err *e);
 /* Something in the kernel has a deadline: an entry that ends, a mode that is followed by another.
  */
 int store_has_deadlines(struct store *store, bool *ret_any, struct err *e);
+/* Entries of all lists whose end has come by @now (Unix seconds). */
+int store_count_ended(struct store *store, int64_t now, uint64_t *ret_count, struct err *e);
 int store_set_limit(struct store *store, uint32_t limit, struct err *e);
 int store_set_others(struct store *store, enum store_others others, struct err *e);
 int store_set_realm(struct store *store, const char *realm, struct err *e);
