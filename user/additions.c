@@ -46,6 +46,8 @@ static int keep_entry(struct additions *additions, const char *remark, const int
         snprintf(entry->remark, sizeof(entry->remark), "%s", remark);
     if (new_end)
         entry->expires = *expires;
+    if (entry->expires && entry->expires <= additions->change.now && additions->ended++ == 0)
+        additions->first_ended = entry->id;
     additions->outcome.edited += new_remark || new_end;
     outcome_add(&additions->outcome, new_remark || new_end ? "edited" : "already listed", entry);
     return 0;
@@ -184,11 +186,29 @@ static void say_new_lists(const struct additions *additions)
                             " nowhere\n");
 }
 
+/* "Already listed" reads as if it were let in. */
+static void say_ended(const struct additions *additions)
+{
+    const struct out *out = &additions->ctx->out;
+    long long first = additions->first_ended;
+
+    if (additions->ended == 1)
+        out_warn(
+            out,
+            "#%lld has ended and lets nobody in: smtpgate edit '#%lld' --forever, or --for 8h\n",
+            first, first);
+    else if (additions->ended)
+        out_warn(out,
+                 "%u of them, as #%lld, have ended and let nobody in: smtpgate list --expired\n",
+                 additions->ended, first);
+}
+
 void additions_say(const struct additions *additions)
 {
     const struct cmd_context *ctx = additions->ctx;
 
     outcome_say_entries(ctx, &additions->outcome);
+    say_ended(additions);
     outcome_say_mode(ctx, &additions->change, &additions->outcome);
     say_new_lists(additions);
     outcome_say_unattached(ctx, &additions->change, &additions->outcome);

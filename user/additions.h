@@ -32,6 +32,8 @@ struct additions {
     struct live live;
     bool ask_wide;                  /* about the first very wide entry that is new */
     int64_t highest;                /* entry's number before: what is above it is new */
+    unsigned int ended;             /* listed already, and their time is over */
+    int64_t first_ended;            /* number of the first of them */
     unsigned int new_lists;         /* accounts that had no list of their own before */
     char new_list[ACCOUNT_MAX + 1]; /* the first of them */
 };

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "actor.h"
 #include "when.h"
@@ -236,12 +237,12 @@ static unsigned int distance(const char *a, const char *b)
 static const char *synonym(const char *name)
 {
     static const char *const pairs[][2] = {
-        {"allow", "add"},      {"permit", "add"},    {"remove", "delete"}, {"rm", "delete"},
-        {"del", "delete"},     {"ls", "list"},       {"show", "list"},     {"clear", "disable"},
-        {"flush", "disable"},  {"off", "disable"},   {"test", "check"},    {"get", "check"},
-        {"start", "attach"},   {"enable", "attach"}, {"stop", "detach"},   {"reload", "sync"},
-        {"restore", "sync"},   {"revert", "undo"},   {"rollback", "undo"}, {"log", "history"},
-        {"resume", "enforce"},
+        {"allow", "add"},      {"permit", "add"},      {"remove", "delete"}, {"rm", "delete"},
+        {"del", "delete"},     {"ls", "list"},         {"show", "list"},     {"clear", "disable"},
+        {"flush", "disable"},  {"off", "disable"},     {"test", "check"},    {"get", "check"},
+        {"start", "attach"},   {"enable", "attach"},   {"stop", "detach"},   {"reload", "sync"},
+        {"restore", "sync"},   {"revert", "undo"},     {"rollback", "undo"}, {"log", "history"},
+        {"resume", "enforce"}, {"unpause", "enforce"},
     };
     size_t i;
 
@@ -375,6 +376,21 @@ static int fail_ends(struct err *e)
     return -EINVAL;
 }
 
+/* @now may be ahead of the clock, which was set back then. */
+static int fail_over(int64_t expires, int64_t now, struct err *e)
+{
+    char over[OUT_TIME_MAX], told[OUT_TIME_MAX];
+    int64_t ahead = now - time(NULL);
+
+    err_set(e, 0, EXIT_USAGE, "%s is over: it is %s now%s; nothing changed",
+            out_local_time(expires, over), out_local_time(now, told),
+            ahead > CMD_CLOCK_AHEAD_S ? " for the gate, which goes by the latest time it has seen"
+                                      : "");
+    err_hint(e, ahead > CMD_CLOCK_AHEAD_S ? "if this host's clock is right: smtpgate sync -y"
+                                          : "give a later time, or how long: --for 8h");
+    return -EINVAL;
+}
+
 int cmd_parse_end(const struct cmd_context *ctx, struct cmd_end *ret_end, struct err *e)
 {
     const char *how_long = ctx->options[OPT_FOR], *until = ctx->options[OPT_UNTIL];
@@ -388,6 +404,9 @@ int cmd_parse_end(const struct cmd_context *ctx, struct cmd_end *ret_end, struct
         r = when_parse_duration(how_long, &end.seconds, e);
     if (until)
         r = when_parse_time(until, &end.seconds, e);
+    /* Before anything is opened or made; the gate's time is never before the clock's. */
+    if (r == 0 && until && end.seconds <= time(NULL))
+        r = fail_over(end.seconds, time(NULL), e);
     if (r == 0)
         *ret_end = end;
     return r;
@@ -396,14 +415,9 @@ int cmd_parse_end(const struct cmd_context *ctx, struct cmd_end *ret_end, struct
 int cmd_resolve_end(const struct cmd_end *end, int64_t now, int64_t *ret_expires, struct err *e)
 {
     int64_t expires = end->seconds + (end->from_now ? now : 0);
-    char text[OUT_TIME_MAX], time[OUT_TIME_MAX];
 
-    if (end->given && end->seconds && expires <= now && !end->may_be_over) {
-        err_set(e, 0, EXIT_USAGE, "%s is over: it is %s now; nothing changed",
-                out_local_time(expires, text), out_local_time(now, time));
-        err_hint(e, "give a later time, or how long: --for 8h");
-        return -EINVAL;
-    }
+    if (end->given && end->seconds && expires <= now && !end->may_be_over)
+        return fail_over(expires, now, e);
     *ret_expires = end->given ? expires : 0;
     return 0;
 }
@@ -451,5 +465,16 @@ const char *cmd_time_left(int64_t seconds, char buf[32])
         snprintf(buf, 32, "in %lld h", (long long)seconds / 3600);
     else
         snprintf(buf, 32, "in %lld days", (long long)seconds / 86400);
+    return buf;
+}
+
+const char *cmd_plan_end(const struct mode_plan *plan, int64_t now, char buf[CMD_PLAN_MAX])
+{
+    char time[OUT_TIME_MAX], left[32];
+
+    buf[0] = '\0';
+    if (plan->until)
+        snprintf(buf, CMD_PLAN_MAX, " until %s (%s), then: %s", out_local_time(plan->until, time),
+                 cmd_time_left(plan->until - now, left), cmd_mode_name(plan->then));
     return buf;
 }

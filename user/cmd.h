@@ -141,6 +141,9 @@ struct cmd_end {
     int64_t seconds; /* 0: never */
 };
 
+/* The gate's time is ahead of the wall clock by more than one would not notice. */
+#define CMD_CLOCK_AHEAD_S 60
+
 /* --for, --until or --forever, of which one may be given. */
 int cmd_parse_end(const struct cmd_context *ctx, struct cmd_end *ret_end, struct err *e);
 /* Unix seconds; 0 never, or not given. A time that is over is an error. */
@@ -164,6 +167,11 @@ int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struc
 #define CMD_NAME_MAX (4 * IF_NAMESIZE)
 
 const char *cmd_mode_name(enum sg_mode mode);
+
+/* " until 2026-12-01 18:00 (in 2 min), then: observe", or "" where nothing follows. Returns @buf.
+ */
+#define CMD_PLAN_MAX 128
+const char *cmd_plan_end(const struct mode_plan *plan, int64_t now, char buf[CMD_PLAN_MAX]);
 
 /* "in 2 min", "in 3 days"; returns @buf. */
 const char *cmd_time_left(int64_t seconds, char buf[32]);

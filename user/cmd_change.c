@@ -59,12 +59,22 @@ static int parse_id(const char *text, int64_t *ret_id, struct err *e)
     return -EINVAL;
 }
 
+/* What edit was to do, for a hint; NULL it is not edit. */
+static const char *edit_words(const struct cmd_context *ctx)
+{
+    return ctx->options[OPT_REMARK]    ? "--remark TEXT"
+           : ctx->options[OPT_FOR]     ? "--for DURATION"
+           : ctx->options[OPT_UNTIL]   ? "--until TIME"
+           : ctx->options[OPT_FOREVER] ? "--forever"
+                                       : NULL;
+}
+
 /* What is said where the thing asked for is part of @entry. */
 static int fail_part(const struct editing *editing, const char *text,
                      const struct store_entry *entry, struct err *e)
 {
     char shown[CMD_ENTRY_MAX], name[WHO_TEXT_MAX];
-    bool edits = editing->ctx->options[OPT_REMARK];
+    const char *change = edit_words(editing->ctx);
 
     err_set(e, 0, EXIT_NO, "%s is no entry of its own: it is let in by %s; nothing changed", text,
             cmd_entry(entry, shown));
@@ -73,8 +83,8 @@ static int fail_part(const struct editing *editing, const char *text,
         snprintf(name, sizeof(name), "'#%lld'", (long long)entry->id);
     else
         who_print(&entry->who, name);
-    if (edits)
-        err_hint(e, "smtpgate edit %s --remark TEXT changes that entry", name);
+    if (change)
+        err_hint(e, "smtpgate edit %s %s changes that entry", name, change);
     else
         err_hint(e, "smtpgate delete %s removes all of that entry", name);
     return -ENOENT;
@@ -350,7 +360,9 @@ int cmd_delete(const struct cmd_context *ctx, struct err *e)
     if (!editing.outcome.entries)
         return cmd_fail_memory(e);
     if (!ctx->options[OPT_EXPIRED] == !ctx->n_args) {
-        err_set(e, 0, EXIT_USAGE, "delete takes entries (WHO... or '#ID'...), or --expired");
+        err_set(e, 0, EXIT_USAGE,
+                ctx->n_args ? "--expired deletes all entries that have ended: it goes with no WHO"
+                            : "WHO is missing, or --expired");
         err_hint(e, "smtpgate help delete");
         return -EINVAL;
     }
