@@ -58,8 +58,12 @@ void outcome_add(struct outcome *outcome, const char *result, const struct store
 
 static void say_counts(const struct cmd_context *ctx, const struct outcome *outcome)
 {
-    out_done(&ctx->out, "%s%u added, %u deleted, %u edited, %u already listed\n",
-             ctx->dry_run ? "would be: " : "", outcome->added, outcome->deleted, outcome->edited,
+    char deleted[32] = "";
+
+    if (outcome->deleted)
+        snprintf(deleted, sizeof(deleted), "%u deleted, ", outcome->deleted);
+    out_done(&ctx->out, "%s%u added, %s%u edited, %u already listed\n",
+             ctx->dry_run ? "would be: " : "", outcome->added, deleted, outcome->edited,
              outcome->unchanged);
 }
 
