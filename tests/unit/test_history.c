@@ -452,8 +452,7 @@ static bool undo_some(struct store *store, struct past *past, struct row *row)
     assert_int_equal(store_undo_to(store, id, NULL), there ? 0 : -ENOENT);
     if (!there)
         return false;
-    for (int64_t i = past->newest; i >= id; i--)
-        count_way(&past->moments[i].list, &past->moments[i - 1].list, &touched, row);
+    count_way(&past->list, &past->moments[id - 1].list, &touched, row);
     past->list = past->moments[id - 1].list;
     past->settings = past->moments[id - 1].settings;
     row->kind = STORE_CHANGE_UNDO;
