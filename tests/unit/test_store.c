@@ -138,6 +138,22 @@ static int add_entry(struct store *store, const struct who *who, const struct ac
     return store_add_entry(store, &entry, account, ret_id, NULL);
 }
 
+static int64_t next_id(const struct place *place)
+{
+    struct account host = {0};
+    struct store *store;
+    struct who who;
+    int64_t id;
+
+    assert_int_equal(who_parse("203.0.113.254", &who, NULL), 0);
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
+    assert_int_equal(store_begin(store, NULL), 0);
+    assert_int_equal(add_entry(store, &who, &host, "", 1, &id), 0);
+    assert_int_equal(store_commit(store, NULL), 0);
+    store_close(store);
+    return id;
+}
+
 /* ---- random changes ---- */
 
 /* One command's worth of changes, kept or taken back. */
@@ -306,6 +322,29 @@ static void test_ends(void **state)
         }
         assert_int_equal(store_commit(store, NULL), 0);
     }
+    store_close(store);
+}
+
+/* An end before all ends would be one here and none there. */
+static void test_negative_end(void **state)
+{
+    const struct place *place = *state;
+    struct err e = {0};
+    struct list list;
+    struct store *store;
+    const struct item *next = list.items;
+    sqlite3 *db;
+
+    next_id(place);
+    assert_int_equal(store_open(place->dir, STORE_READ, &store, NULL), 0);
+    assert_int_equal(store_verify(store, NULL), 0);
+    db = open_sql(place);
+    run(db, "UPDATE entry SET expires = -1");
+    sqlite3_close(db);
+    assert_int_equal(store_verify(store, &e), -EUCLEAN);
+    assert_non_null(strstr(e.message, "table entry"));
+    assert_int_equal(store_each_entry(store, NULL, STORE_BY_ID, compare_entry, &next, NULL),
+                     -EUCLEAN);
     store_close(store);
 }
 
@@ -512,22 +551,6 @@ static void check_migrated(const struct place *place, const struct list *list,
     assert_int_equal(number(place, "SELECT (SELECT count(*) FROM change) +"
                                    " (SELECT count(*) FROM image)"),
                      0);
-}
-
-static int64_t next_id(const struct place *place)
-{
-    struct account host = {0};
-    struct store *store;
-    struct who who;
-    int64_t id;
-
-    assert_int_equal(who_parse("203.0.113.254", &who, NULL), 0);
-    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
-    assert_int_equal(store_begin(store, NULL), 0);
-    assert_int_equal(add_entry(store, &who, &host, "", 1, &id), 0);
-    assert_int_equal(store_commit(store, NULL), 0);
-    store_close(store);
-    return id;
 }
 
 /* Tables, indices and columns. */
@@ -1010,9 +1033,16 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_oracle),           TEST(test_references),        TEST(test_ends),
-        TEST(test_migration),        TEST(test_migration_at_once), TEST(test_migration_refused),
-        TEST(test_migration_killed), TEST(test_migration_failing), TEST(test_commit_faults),
+        TEST(test_oracle),
+        TEST(test_references),
+        TEST(test_ends),
+        TEST(test_negative_end),
+        TEST(test_migration),
+        TEST(test_migration_at_once),
+        TEST(test_migration_refused),
+        TEST(test_migration_killed),
+        TEST(test_migration_failing),
+        TEST(test_commit_faults),
     };
 
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
