@@ -12,7 +12,8 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
 # Each unit test names the modules it is linked with in its first lines: "// LINK: addr prefix err",
 # and libraries beside cmocka: "// LIBS: -lsqlite3".
-$(BUILD)/unit/%: tests/unit/%.c $(wildcard user/*.c user/*.h bpf/parse.h) include/smtpgate_abi.h
+$(BUILD)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h user/*.c user/*.h bpf/parse.h) \
+		include/smtpgate_abi.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Ibpf $(TEST_CFLAGS) -o $@ $< \
 		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \

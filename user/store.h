@@ -230,7 +230,7 @@ enum store_change_kind {
     STORE_CHANGE_OTHER, /* of neither: interfaces; there is nothing to take back */
 };
 
-/* Who changes something. Texts are safe to show. */
+/* Who changes something. Texts are safe to show, and fit into struct store_change. */
 struct store_author {
     uint32_t uid;
     const char *who, *origin, *command;
@@ -270,9 +270,9 @@ int store_find_undo(struct store *store, unsigned int count, int64_t *ret_id,
                     unsigned int *ret_count, struct err *e);
 
 /*
- * Makes list and settings what they were before change @id, newest change first, within the
- * transaction; this is a change too. -ENOENT (no error set): no such change, or it is too long ago
- * (STORE_KEPT_CHANGES, and what they touched).
+ * Makes list and settings what they were before change @id, newest change first, as the first thing
+ * in a transaction; this is a change too. -ENOENT (no error set): no such change, or it is too long
+ * ago (STORE_KEPT_CHANGES, and what they touched).
  */
 #define STORE_KEPT_CHANGES 100
 int store_undo_to(struct store *store, int64_t id, struct err *e);
