@@ -1,0 +1,571 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Random sequences of list commands against a model of the list (oracle.py).
+
+After each command: `list` and `check` say what the model says, and so does the kernel, asked for its
+verdict on the addresses in, at and beside the borders of every prefix there is or just was. Some
+commands are killed (SIGKILL) at a random moment: then the list is the one before or the one after,
+the kernel already errs in nothing that both agree on, and the next change or sync mends the rest.
+
+SEED=N repeats a sequence (but for the moments of the kills), STEPS=N sets its length (500).
+"""
+import collections
+import functools
+import ipaddress
+import os
+import pathlib
+import random
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+# pylint: disable=wrong-import-position
+import frames
+import tap
+from lab import BPFFS, PROGRAM, Lab
+from oracle import NEVER, Item, Lists, Refused, Who, prefixes, who
+from runner import Runner
+from verdicts import Verdicts, trie
+
+STEPS = int(os.environ.get("STEPS", "500"))
+SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))
+SLACK = 1.0                     # seconds around a deadline in which both answers are right
+PROBES = 900                    # verdicts asked for after each step
+SHOWN = 15                      # commands that are shown where it fails
+ACCOUNTS = ("", "", "", "", "alice", "ALICE", "alice@mail.example", "bob", "Größe")
+REMARKS = (None, None, None, "", "web shop", "a # b", "Grüße", " x", "r" * 200)
+PORTS = ((25, 465, 587), (25, 465, 587), (465, 587), (25,), (2525, 25, 587))
+HELD = 10                       # the interval between the longer looks
+
+
+# Thousands of addresses are worked on after each step: here they are (version, number).
+
+@functools.lru_cache(100000)
+def span(one):
+    """A WHO as (version, first number, last number)."""
+    return one.first.version, int(one.first), int(one.last)
+
+
+@functools.lru_cache(100000)
+def networks(one):
+    """A WHO as [(version, first number, last number)] of its networks."""
+    return [(n.version, int(n[0]), int(n[-1])) for n in prefixes(one)]
+
+
+@functools.lru_cache(100000)
+def spread(version, first, last):
+    """The addresses in, at and beside the borders of a network."""
+    top = (1 << (32 if version == 4 else 128)) - 1
+    return [(version, n) for n in {first - 1, first, (first + last) // 2, last, last + 1}
+            if 0 <= n <= top]
+
+
+def address_of(version, number):
+    """The address."""
+    return (ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address)(number)
+
+
+class Command:
+    """One command, and what the model makes of it."""
+
+    def __init__(self, *args, after=None, stdin=None, timed=False):
+        self.args, self.stdin = [str(a) for a in args], stdin
+        self.after = after or (lambda lists: lists.changed())
+        self.timed = timed      # how much it changes depends on the second it runs in
+
+
+class Choice:
+    """What to do next: random, but such that commands meet each other's entries."""
+
+    def __init__(self, rng, can):
+        self.rng, self.can = rng, can
+        self.weights = {
+            self.add: 26, self.delete: 18, self.edit: 8, self.bulk: 8, self.disable: 2,
+            self.settings: 6, self.sync: 3, self.attach: 1, self.wrong: 4}
+
+    def next(self, lists):
+        """A Command for these lists."""
+        make = self.rng.choices(list(self.weights), self.weights.values())[0]
+        return make(lists)
+
+    # WHO.
+
+    def number(self, version):
+        """An address, nearly always out of a few."""
+        base = int(ipaddress.ip_address("198.51.100.0" if version == 4 else "2001:db8::"))
+        top = (1 << (32 if version == 4 else 128)) - 1
+        if self.rng.random() < 0.06:
+            return self.rng.choice((0, 1, top, top - 1))
+        if self.rng.random() < 0.08:
+            return self.rng.randrange(1 << (32 if version == 4 else 125))
+        return base + self.rng.randrange(64)
+
+    def who(self, kind=None):
+        """A new WHO."""
+        rng = self.rng
+        version = rng.choice((4, 4, 6))
+        make = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
+        kind = kind or rng.choice(("address", "address", "segment", "range"))
+        number = self.number(version)
+        if kind == "address":
+            return Who(kind, make(number), make(number))
+        if kind == "segment":
+            bits = 32 if version == 4 else 128
+            host = rng.choices((rng.randrange(7), rng.randrange(bits - 7), rng.randrange(bits + 1)),
+                               (80, 15, 5))[0]
+            network = ipaddress.ip_network((number >> host << host, bits - host))
+            return Who(kind, network[0], network[-1])
+        other = self.number(version)
+        return Who(kind, make(min(number, other)), make(max(number, other)))
+
+    def twin(self, one):
+        """The same set in another format, where there is one."""
+        nets = prefixes(one)
+        kinds = ["range"] + ["segment"] * (len(nets) == 1) + ["address"] * (one.first == one.last)
+        return one._replace(kind=self.rng.choice(kinds))
+
+    def known(self, lists, kind=None):
+        """A WHO that is listed somewhere, most of the time; or the like."""
+        there = [e.who for e in lists.entries.values() if kind in (None, e.who.kind)]
+        if not there or self.rng.random() < 0.25:
+            return self.who(kind)
+        one = self.rng.choice(there)
+        return self.twin(one) if kind is None and self.rng.random() < 0.15 else one
+
+    def spell(self, one):
+        """A WHO as somebody may type it."""
+        def text(address):
+            form = self.rng.randrange(4) if address.version == 6 else 0
+            return (str(address), str(address).upper(), address.exploded, str(address))[form]
+
+        if one.kind == "address":
+            return text(one.first)
+        if one.kind == "segment":
+            return f"{text(one.first)}/{prefixes(one)[0].prefixlen}"
+        return f"{text(one.first)}-{text(one.last)}"
+
+    # Options.
+
+    def account(self, lists):
+        """--account, sometimes; spelled anyhow."""
+        name = self.rng.choice(ACCOUNTS)
+        if self.rng.random() < 0.3 and lists.entries:
+            name = self.rng.choice(list(lists.entries.values())).account
+        return name, ["--account", name] if name else []
+
+    def remark(self):
+        """--remark, sometimes."""
+        text = self.rng.choice(REMARKS)
+        return text, [] if text is None else ["--remark", text]
+
+    # Commands.
+
+    def add(self, lists):
+        """add"""
+        rng = self.rng
+        kind = rng.choice(("address", "segment", "range"))
+        values = [self.who(kind) if rng.random() < 0.7 else self.known(lists, kind)
+                  for _ in range(rng.choice((1, 1, 1, 2, 4)))]
+        account, where = self.account(lists)
+        remark, said = self.remark()
+        items = [Item(one, account, remark) for one in values]
+        return Command("add", *map(self.spell, values), *where, *said,
+                       after=lambda lists: lists.add(items))
+
+    def meant(self, lists):
+        """An entry as one names it: by number, or by WHO and account. (number or WHO, account)"""
+        entries = list(lists.entries.values())
+        if entries and self.rng.random() < 0.35:
+            entry = self.rng.choice(entries)
+            return entry.id, "" if self.rng.random() < 0.8 else self.account(lists)[0]
+        if entries and self.rng.random() < 0.8:
+            entry = self.rng.choice(entries)
+            same = self.twin(entry.who) if self.rng.random() < 0.2 else entry.who
+            return same, entry.account
+        if self.rng.random() < 0.1:
+            return self.rng.randrange(1, 1000), ""
+        return self.known(lists), self.account(lists)[0]
+
+    def name(self, what):
+        """As one types it."""
+        return f"#{what}" if isinstance(what, int) else self.spell(what)
+
+    def delete(self, lists):
+        """delete"""
+        what, account = self.meant(lists)
+        whats = [what]
+        while self.rng.random() < 0.3:
+            more, where = self.meant(lists)
+            if where == account:
+                whats.append(more)
+        return Command("delete", *map(self.name, whats), *(["--account", account] if account else []),
+                       after=lambda lists: lists.delete(whats, account))
+
+    def edit(self, lists):
+        """edit"""
+        what, account = self.meant(lists)
+        remark = self.rng.choice([r for r in REMARKS if r is not None])
+        return Command("edit", self.name(what), *(["--account", account] if account else []),
+                       "--remark", remark,
+                       after=lambda lists: lists.edit(what, account, remark, None))
+
+    def file(self, lists):
+        """Items, and their lines."""
+        items, lines = [], []
+        for _ in range(self.rng.randrange(9)):
+            account, remark = self.account(lists)[0], self.rng.choice(REMARKS)
+            item = Item(self.known(lists) if self.rng.random() < 0.6 else self.who(), account,
+                        remark)
+            items.append(item)
+            lines.append(self.spell(item.who) + (f"  account={account}" if account else "")
+                         + ("" if remark is None else f" # {remark}"))
+            if self.rng.random() < 0.1:
+                lines.append(self.rng.choice(("", "  ", "# a comment")))
+        return items, lines
+
+    def bulk(self, lists):
+        """import"""
+        items, lines = self.file(lists)
+        return Command("import", "-", stdin="".join(line + "\n" for line in lines),
+                       after=lambda lists: lists.add(items))
+
+    def disable(self, lists):
+        """disable"""
+        account = self.rng.choice(("", "", self.account(lists)[0]))
+        if account:
+            return Command("disable", "--account", account,
+                           after=lambda lists: lists.disable(account))
+        everything = self.rng.random() < 0.3
+        return Command("disable", *(["--all"] if everything else []),
+                       after=lambda lists: lists.disable("", everything))
+
+    def settings(self, lists):
+        """set"""
+        name = self.rng.choice(("ports", "limit", "others", "others", "realm"))
+        if name == "ports":
+            ports = self.rng.choice(PORTS)
+            return Command("set", name, ",".join(map(str, ports)),
+                           after=lambda lists: lists.changed(ports=ports))
+        if name == "limit":
+            limit = self.rng.choice((3, 10, 10, 25, None))
+            return Command("set", name, limit or "none",
+                           after=lambda lists: lists.changed(limit=limit))
+        if name == "others":
+            others = self.rng.choice(("anywhere", "nowhere"))
+            return Command("set", name, others, after=lambda lists: lists.changed(others=others))
+        # Two lists do not become one here: which of them is meant where is not promised.
+        realm = "" if lists.realm else "mail.example"
+        trial = lists.changed(realm=realm)
+        if any(len({e.account.lower() for e in trial.of(name)}) > 1 for name in ACCOUNTS):
+            return self.sync(lists)
+        return Command("set", name, realm or "none",
+                       after=lambda lists: lists.changed(realm=realm))
+
+    def sync(self, _):
+        """sync"""
+        return Command("sync")
+
+    def attach(self, _):
+        """attach, once more: the program is replaced"""
+        return Command("attach", "eth0")
+
+    def wrong(self, lists):
+        """What changes nothing."""
+        def refused(code):
+            def after(_):
+                raise Refused(code)
+            return after
+
+        listed = self.spell(self.known(lists, "address"))
+        items, lines = self.file(lists)
+        lines.insert(self.rng.randrange(len(lines) + 1), self.rng.choice(
+            ("192.0.2.1/24", "mail.example", "192.0.2.1 account=", f"{listed} # a\tb")))
+        return self.rng.choice((
+            Command("add", listed, "192.0.2.0/24", after=refused(2)),
+            Command("add", listed, "192.0.2.300", after=refused(2)),
+            Command("add", listed, "--remark", "a\nb", after=refused(2)),
+            Command("add", listed, "--account", "-x", after=refused(2)),
+            Command("delete", listed, "192.0.2.1/24", after=refused(2)),
+            Command("edit", listed, after=refused(2)),
+            Command("set", "ports", "0", after=refused(2)),
+            Command("set", "limit", "-1", after=refused(2)),
+            Command("import", "-", stdin="\n".join(lines), after=refused(2)),
+        ))
+
+
+class Bench:
+    """A gated host beside the model, and the comparison of the two."""
+
+    def __init__(self, lab, seed):
+        self.lab, self.rng, self.moments = lab, random.Random(seed), random.Random(~seed)
+        lab.client = lab.host("client")
+        lab.link(lab.mail, "eth0", lab.client, "eth0")
+        self.run = Runner(lab, PROGRAM)
+        self.lists = Lists()
+        self.said = collections.deque(maxlen=SHOWN)
+        self.highest = 0                # entry's number ever given
+        self.created = {}               # id -> when, as listed
+        self.gone = []                  # networks that were listed a moment ago
+        self.usual = {}                 # command -> how long it takes
+        self.count = collections.Counter()
+        answer = self.ask("attach", "eth0")
+        assert answer.code == 0, answer
+        pin, = lab.link_pins()
+        self.verdicts = Verdicts(lab.mail.path(f"{BPFFS}/{pin}"))
+        self.verdicts.refresh()
+        self.choice = Choice(self.rng, set())
+
+    def close(self):
+        """Lets go of what it holds."""
+        self.verdicts.close()
+        self.run.close()
+
+    def ask(self, *args, stdin=None, kill=None):
+        """Runs a command and remembers it."""
+        start = time.time()
+        answer = self.run(*args, stdin=stdin, kill=kill)
+        self.said.append(f"{start:.3f}  {' '.join(map(repr, answer.argv))}"
+                         + (f" <<< {stdin!r}" if stdin is not None else "")
+                         + f"  -> {answer.code}" + (f", killed after {kill * 1000:.2f} ms"
+                                                    if answer.killed else ""))
+        return answer
+
+    # Steps.
+
+    def step(self):
+        """One command, and all comparisons."""
+        command = self.choice.next(self.lists)
+        before = self.lists
+        dry, sure = self.rng.random() < 0.03, self.rng.random() < 0.95
+        code, after = 0, before
+        try:
+            after = command.after(before)
+        except Refused as refused:
+            code = refused.code
+        args = ["-j"] + ["-n"] * dry + ["-y"] * sure + command.args
+        verb = command.args[0]
+        kill = None
+        if not dry and self.moments.random() < 0.12:
+            kill = self.usual.get(verb, 0.003) * self.moments.uniform(0.3, 1.1)
+        start = time.time()
+        answer = self.ask(*args, stdin=command.stdin, kill=kill)
+        self.count[verb, answer.code] += 1
+        if answer.killed:
+            self.killed(before, after)
+            return
+        self.usual[verb] = answer.seconds if verb not in self.usual \
+            else 0.9 * self.usual[verb] + 0.1 * answer.seconds
+        self.judge(answer, command, code, after, sure or dry)
+        self.settle(before if dry or answer.code else after, start)
+        self.compare()
+
+    def judge(self, answer, command, code, after, sure):
+        """Did the command end as it had to, and say what it did?"""
+        unsure = not sure and answer.code == 3
+        assert answer.code == code or unsure, f"expected exit {code}\n{answer}"
+        assert sure or answer.code or not self.lists.closes() or after.closes(), \
+            f"opened without having asked\n{answer}"
+        said = answer.json
+        assert answer.code == 1 or said["ok"] == (answer.code == 0), answer
+        if answer.code or "added" not in said:
+            return
+        found = {k: said[k] for k in ("added", "deleted", "edited")}
+        wanted = {k: after.counts[k] for k in found}
+        if command.timed:
+            found.pop("edited"), wanted.pop("edited")
+        assert found == wanted, f"expected {wanted}\n{answer}"
+
+    def killed(self, before, after):
+        """What has to hold after a kill: before or after, and the kernel is nowhere wrong in both."""
+        self.verdicts.refresh()
+        self.kernel(before, after)
+        start = time.time()
+        shown = self.shown()
+        if self.differs(after, shown) is None:
+            self.settle(after, start, shown)
+            self.count["killed, done"] += 1
+        else:
+            self.settle(before, start, shown)
+            self.count["killed, not done"] += 1
+        healer = self.moments.choice((("sync",), ("set", "limit", self.lists.limit or "none")))
+        answer = self.ask("-j", *healer)
+        assert answer.code == 0, answer
+        self.compare()
+
+    # The list.
+
+    def quietly(self, *args, ok=(0,)):
+        """The object that a command answers with; it is no news."""
+        answer = self.ask("-j", *args)
+        self.said.pop()
+        assert answer.code in ok, answer
+        return answer.json
+
+    def shown(self):
+        """What `list` and `set` show: {(account, WHO): row}, settings."""
+        settings = self.quietly("set")
+        rows = {}
+        for row in self.quietly("list")["entries"]:
+            key = row["account"] or "", who(row["who"])
+            assert row["kind"] == key[1].kind, row
+            assert key not in rows, f"listed twice: {row}"
+            rows[key] = row
+        return rows, settings
+
+    @staticmethod
+    def differs(lists, shown):
+        """None, or what is shown otherwise than these lists have it."""
+        rows, settings = shown
+        for name in ("limit", "others"):
+            if settings[name] != getattr(lists, name):
+                return f"{name} is {settings[name]}, not {getattr(lists, name)}"
+        if (settings["realm"] or "") != lists.realm or \
+           sorted(settings["ports"]) != sorted(lists.ports):
+            return f"realm and ports: {settings}"
+        wanted = {(e.account, e.who): e for e in lists.entries.values()}
+        if wanted.keys() != rows.keys():
+            return f"listed only: {rows.keys() - wanted.keys()}," \
+                f" missing: {wanted.keys() - rows.keys()}"
+        for key, entry in wanted.items():
+            row = rows[key]
+            if entry.id not in (None, row["id"]):
+                return f"{row}: was #{entry.id}"
+            if entry.remark != row["remark"]:
+                return f"{row}: the remark is {entry.remark!r}"
+            if row["expires"] is not None:
+                return f"{row}: never expires"
+        return None
+
+    def settle(self, lists, start, shown=None):
+        """The lists are these now, says the model; `list` has to agree, and tells the new numbers."""
+        shown = shown or self.shown()
+        rows = shown[0]
+        different = self.differs(lists, shown)
+        assert different is None, different
+        gone = self.lists.entries.keys() - lists.entries.keys()
+        if gone:
+            self.gone = [n for key in gone for n in networks(key[1])]
+        new = []
+        for entry in list(lists.entries.values()):
+            row = rows[entry.account, entry.who]
+            created = row["created"]
+            if entry.id is None:
+                new.append(row["id"])
+                lists.put(entry._replace(id=row["id"]))
+            assert self.created.setdefault(row["id"], created) == created, f"{row}: it was there"
+        assert new == sorted(set(new)) and (not new or new[0] > self.highest), f"numbers: {new}"
+        self.highest = max([self.highest] + new)
+        self.lists = lists
+
+    # Who gets in.
+
+    def probes(self, *versions):
+        """Addresses worth asking for, with these lists."""
+        nets = {n for lists in versions for e in lists.entries.values() for n in networks(e.who)}
+        found = sorted({a for n in nets.union(self.gone) for a in spread(*n)})
+        return found if len(found) <= PROBES else self.rng.sample(found, PROBES)
+
+    @staticmethod
+    def bounds(lists, addresses, early, late):
+        """For each address whether it is covered: (surely, perhaps)."""
+        alive = [(*span(e.who), e.expires == NEVER or e.expires > late)
+                 for e in lists.entries.values() if e.expires == NEVER or e.expires > early]
+        for version, number in addresses:
+            found = [sure for kind, first, last, sure in alive
+                     if kind == version and first <= number <= last]
+            yield any(found), bool(found)
+
+    def kernel(self, *versions):
+        """The kernel's verdicts are those of the lists; with two, where they agree."""
+        addresses = self.probes(*versions)
+        start = time.time()
+        passed = []
+        for address in addresses:
+            port = self.rng.choice(versions[0].ports + (80,)) if self.rng.random() < 0.3 else 587
+            passed.append((address, port, self.verdicts.passes(*address, port)))
+        end = time.time()
+        covered = [list(self.bounds(lists, addresses, start - SLACK, end + SLACK))
+                   for lists in versions]
+        guarded = [lists.ports if lists.closes() else () for lists in versions]
+        for i, (address, port, found) in enumerate(passed):
+            must = all(port not in ports or known[i][0] for ports, known in zip(guarded, covered))
+            may = any(port not in ports or known[i][1] for ports, known in zip(guarded, covered))
+            assert found or not must, f"{address_of(*address)} to port {port} is dropped"
+            assert may or not found, f"{address_of(*address)} to port {port} is let in"
+        self.count["verdicts"] += len(passed)
+
+    def check(self):
+        """check agrees, and names the entry."""
+        lists = self.lists
+        numbers = [(v, n) for v, n in self.probes(lists) if v == 4 or n >> 32 != 0xffff]
+        numbers = self.rng.sample(numbers, min(12, len(numbers))) or [(4, 1)]
+        addresses = [address_of(*a) for a in numbers]
+        account = self.rng.choice(("", "", "", "alice", "alice@mail.example", "bob", "carol"))
+        start = time.time()
+        answer = self.ask("-j", "check", *addresses, *(["--account", account] if account else []))
+        end = time.time()
+        known = list(self.bounds(lists, numbers, start - SLACK, end + SLACK))
+        self.said.pop()
+        rows = answer.json["results"]
+        assert len(rows) == len(addresses), answer
+        for address, row, (sure, perhaps) in zip(addresses, rows, known):
+            assert ipaddress.ip_address(row["address"]) == address, row
+            if sure != perhaps:
+                continue
+            assert not row["disagree"], row
+            gate = not lists.closes() or sure
+            if account:
+                assert row["policy"] == lists.admits(account, address, start), row
+                assert row["gate"] == gate, row
+                assert row["allowed"] == (row["gate"] and row["policy"]), row
+                continue
+            best = lists.covering(address, start)
+            assert row["allowed"] == gate, row
+            assert (row["entry"] or {}).get("id") == (best and best.id), f"{row}: it is {best}"
+        assert answer.code == (0 if all(row["allowed"] for row in rows) else 1), answer
+
+    def longer(self):
+        """What is not asked each time: status, the tries themselves, export."""
+        lists = self.lists
+        nets = {n for e in lists.entries.values() for n in prefixes(e.who)}
+        said = self.quietly("status", "--check")
+        assert said["in_sync"] is True and said["entries"] == len(lists.entries), said
+        assert said["mode"] == ("enforce" if lists.closes() else "off"), said
+        assert said["prefixes"] == len(nets), said
+        assert sorted(said["ports"]) == sorted(lists.ports), said
+        kernel = {n for v in (4, 6)
+                  for n in trie(self.lab.mail.path(f"{BPFFS}/abi1/allow{v}"), v)}
+        assert kernel == nets, f"only in the kernel: {kernel - nets}, missing: {nets - kernel}"
+
+    def compare(self):
+        """Everything that can be asked says what the model says."""
+        self.verdicts.refresh()
+        self.kernel(self.lists)
+        self.check()
+        if self.rng.randrange(HELD) == 0:
+            self.longer()
+
+
+@tap.test
+def model():
+    """random sequences of list commands do what the model does"""
+    print(f"# SEED={SEED} STEPS={STEPS}", flush=True)
+    with Lab() as lab:
+        bench = Bench(lab, SEED)
+        number = 0
+        try:
+            for number in range(STEPS):
+                bench.step()
+        except Exception as error:
+            said = "\n  ".join(bench.said)
+            raise AssertionError(f"SEED={SEED}, step {number}: {error}\nthe last commands:\n"
+                                 f"  {said}") from error
+        finally:
+            bench.close()
+        for what, times in sorted(bench.count.items(), key=str):
+            print(f"# {times:6} {what}")
+
+
+if __name__ == "__main__":
+    tap.main()
