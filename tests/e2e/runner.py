@@ -2,30 +2,86 @@
 """Runs commands on a lab host from a process that lives there, so that each costs one exec.
 
 Started on the host as a program it takes one JSON request a line and answers likewise; a Runner is
-the other end. A command can be killed (SIGKILL) after some time, wherever it then is.
+the other end. A command can be killed (SIGKILL): after some time, or at a system call from the first
+write to a file on, which is where it matters.
 """
+import ctypes
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
 
+TRACEME, SYSCALL, SETOPTIONS, SYSCALL_INFO = 0, 24, 0x4200, 0x420e
+SYSGOOD, EXITKILL = 1, 0x100000
+PWRITE = {"x86_64": 18, "aarch64": 68, "riscv64": 68}.get(platform.machine())
+SYSCALL_STOP = signal.SIGTRAP | 0x80
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def ptrace(request, pid, address, data):
+    """ptrace(2)"""
+    if LIBC.ptrace(ctypes.c_long(request), ctypes.c_long(pid), ctypes.c_void_p(address),
+                   ctypes.c_void_p(data)) < 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+
+def called(pid):
+    """The number of the system call at whose beginning a command is stopped; -1 at its end."""
+    info = ctypes.create_string_buffer(88)
+    ptrace(SYSCALL_INFO, pid, len(info), ctypes.addressof(info))
+    return int.from_bytes(info.raw[24:32], sys.byteorder) if info.raw[0] == 1 else -1
+
+
+def traced(pid, limit):
+    """Runs a command that asked to be traced up to the `limit`th stop from its first pwrite(2) on.
+
+    Each system call has two stops. Returns the exit code, and how many stops there were."""
+    os.waitpid(pid, 0)
+    ptrace(SETOPTIONS, pid, 0, SYSGOOD | EXITKILL)
+    stops, number = 0, 0
+    while True:
+        if stops == limit:
+            os.kill(pid, signal.SIGKILL)
+        else:
+            ptrace(SYSCALL, pid, 0, number)
+        status = os.waitpid(pid, 0)[1]
+        if not os.WIFSTOPPED(status):
+            return os.waitstatus_to_exitcode(status), stops
+        number = os.WSTOPSIG(status)
+        if number == SYSCALL_STOP:
+            number = 0
+            stops += bool(stops) or PWRITE in (None, called(pid))
+
+
+def run(asked):
+    """Runs one command as asked."""
+    given, out, err = (os.memfd_create(name) for name in ("stdin", "stdout", "stderr"))
+    os.write(given, (asked["stdin"] or "").encode())
+    os.lseek(given, 0, os.SEEK_SET)
+    start, stops = time.monotonic(), None
+    with subprocess.Popen(asked["argv"], stdin=given, stdout=out, stderr=err, env=asked["env"],
+                          preexec_fn=(lambda: ptrace(TRACEME, 0, 0, 0)) if asked["call"] else None,
+                          ) as process:
+        if asked["call"]:
+            process.returncode, stops = traced(process.pid, asked["call"])
+        elif asked["after"]:
+            time.sleep(max(0.0, asked["after"] - (time.monotonic() - start)))
+            os.kill(process.pid, signal.SIGKILL)            # no later: it is not waited for yet
+    answer = {"code": process.returncode, "seconds": time.monotonic() - start, "stops": stops}
+    for name, fd in (("out", out), ("err", err)):
+        answer[name] = os.pread(fd, os.fstat(fd).st_size, 0).decode("utf-8", "replace")
+    for fd in (given, out, err):
+        os.close(fd)
+    return answer
+
 
 def serve():
     """The end on the host."""
     for line in sys.stdin:
-        asked = json.loads(line)
-        start = time.monotonic()
-        with subprocess.Popen(asked["argv"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, env=asked["env"]) as process:
-            if asked["kill"] is not None:
-                time.sleep(max(0.0, asked["kill"] - (time.monotonic() - start)))
-                os.kill(process.pid, signal.SIGKILL)        # no later: it is not waited for yet
-            out, err = process.communicate((asked["stdin"] or "").encode())
-        print(json.dumps({"code": process.returncode, "out": out.decode("utf-8", "replace"),
-                          "err": err.decode("utf-8", "replace"),
-                          "seconds": time.monotonic() - start}), flush=True)
+        print(json.dumps(run(json.loads(line))), flush=True)
 
 
 class Answer:
@@ -34,7 +90,7 @@ class Answer:
     def __init__(self, argv, answer):
         self.argv, self.code, self.out, self.err = \
             argv, answer["code"], answer["out"], answer["err"]
-        self.seconds = answer["seconds"]
+        self.seconds, self.stops = answer["seconds"], answer["stops"]
 
     @property
     def killed(self):
@@ -61,11 +117,11 @@ class Runner:
         self.process = lab.mail.start(sys.executable, "-B", "-I", os.path.abspath(__file__),
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def __call__(self, *args, stdin=None, kill=None):
-        """`kill`: after so many seconds."""
+    def __call__(self, *args, stdin=None, after=None, call=None):
+        """Kills it `after` so many seconds, or at such a stop at a system `call` (see above)."""
         args = [str(a) for a in args]
         self.process.stdin.write(json.dumps({"argv": [self.program, *args], "env": self.env,
-                                             "stdin": stdin, "kill": kill}) + "\n")
+                                             "stdin": stdin, "after": after, "call": call}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert line, "the runner has ended"

@@ -26,7 +26,7 @@ import tap
 from lab import BPFFS, PROGRAM, Lab
 from oracle import NEVER, Item, Lists, Refused, Who, prefixes, who
 from runner import Runner
-from verdicts import Verdicts, trie
+from verdicts import Verdicts, trie, value
 
 STEPS = int(os.environ.get("STEPS", "500"))
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))
@@ -37,6 +37,7 @@ ACCOUNTS = ("", "", "", "", "alice", "ALICE", "alice@mail.example", "bob", "Grö
 REMARKS = (None, None, None, "", "web shop", "a # b", "Grüße", " x", "r" * 200)
 PORTS = ((25, 465, 587), (25, 465, 587), (465, 587), (25,), (2525, 25, 587))
 HELD = 10                       # the interval between the longer looks
+APPLIED = slice(16, 24)         # of the config map's element: the revision that is in force
 
 
 # Thousands of addresses are worked on after each step: here they are (version, number).
@@ -307,7 +308,7 @@ class Bench:
         self.highest = 0                # entry's number ever given
         self.created = {}               # id -> when, as listed
         self.gone = []                  # networks that were listed a moment ago
-        self.usual = {}                 # command -> how long it takes
+        self.usual, self.stops = {}, {}         # command -> seconds it takes, system calls (* 2)
         self.count = collections.Counter()
         answer = self.ask("attach", "eth0")
         assert answer.code == 0, answer
@@ -321,14 +322,13 @@ class Bench:
         self.verdicts.close()
         self.run.close()
 
-    def ask(self, *args, stdin=None, kill=None):
+    def ask(self, *args, stdin=None, **kill):
         """Runs a command and remembers it."""
         start = time.time()
-        answer = self.run(*args, stdin=stdin, kill=kill)
+        answer = self.run(*args, stdin=stdin, **kill)
         self.said.append(f"{start:.3f}  {' '.join(map(repr, answer.argv))}"
                          + (f" <<< {stdin!r}" if stdin is not None else "")
-                         + f"  -> {answer.code}" + (f", killed after {kill * 1000:.2f} ms"
-                                                    if answer.killed else ""))
+                         + f"  -> {answer.code}" + (f", killed: {kill}" if answer.killed else ""))
         return answer
 
     # Steps.
@@ -345,20 +345,28 @@ class Bench:
             code = refused.code
         args = ["-j"] + ["-n"] * dry + ["-y"] * sure + command.args
         verb = command.args[0]
-        kill = None
-        if not dry and self.moments.random() < 0.12:
-            kill = self.usual.get(verb, 0.003) * self.moments.uniform(0.3, 1.1)
+        kill = {}
+        if not dry and self.moments.random() < 0.2:
+            kill = self.aim(verb)
         start = time.time()
-        answer = self.ask(*args, stdin=command.stdin, kill=kill)
+        answer = self.ask(*args, stdin=command.stdin, **kill)
         self.count[verb, answer.code] += 1
         if answer.killed:
             self.killed(before, after)
             return
-        self.usual[verb] = answer.seconds if verb not in self.usual \
-            else 0.9 * self.usual[verb] + 0.1 * answer.seconds
+        if answer.stops:
+            self.stops[verb] = answer.stops + 10
+        elif not kill:
+            self.usual[verb] = answer.seconds
         self.judge(answer, command, code, after, sure or dry)
         self.settle(before if dry or answer.code else after, start)
         self.compare()
+
+    def aim(self, verb):
+        """When to kill a command: while it stores and puts in force, or at any time."""
+        if self.moments.random() < 0.7:
+            return {"call": 1 + int(self.stops.get(verb, 200) * self.moments.random())}
+        return {"after": self.usual.get(verb, 0.003) * self.moments.uniform(0.3, 1.1)}
 
     def judge(self, answer, command, code, after, sure):
         """Did the command end as it had to, and say what it did?"""
@@ -378,16 +386,16 @@ class Bench:
 
     def killed(self, before, after):
         """What has to hold after a kill: before or after, and the kernel is nowhere wrong in both."""
+        self.count["killed under way"] += \
+            value(self.lab.mail.path(f"{BPFFS}/abi1/config"))[APPLIED] == bytes(8)
         self.verdicts.refresh()
         self.kernel(before, after)
         start = time.time()
         shown = self.shown()
-        if self.differs(after, shown) is None:
-            self.settle(after, start, shown)
-            self.count["killed, done"] += 1
-        else:
-            self.settle(before, start, shown)
-            self.count["killed, not done"] += 1
+        done = self.differs(after, shown) is None
+        same = done and self.differs(before, shown) is None
+        self.settle(after if done else before, start, shown)
+        self.count["killed, " + ("no matter" if same else "done" if done else "not done")] += 1
         healer = self.moments.choice((("sync",), ("set", "limit", self.lists.limit or "none")))
         answer = self.ask("-j", *healer)
         assert answer.code == 0, answer

@@ -136,14 +136,15 @@ class Changes:
         """Runs a command; some are killed first, and then run again."""
         codes = tuple(ok)
         if self.rng.random() < 0.05:
-            self.asked(args, stdin, self.rng.uniform(0.001, 0.004))
+            self.asked(args, stdin, call=self.rng.randrange(1, 200))
             codes += (1,) if args[0] in ("delete", "disable") else ()
-        answer = self.asked(args, stdin, None)
+        answer = self.asked(args, stdin)
         assert answer.code in codes, answer
 
-    def asked(self, args, stdin, kill):
+    def asked(self, args, stdin, **kill):
+        """Runs a command and remembers when."""
         start = time.monotonic()
-        answer = self.run("-y", *args, stdin=stdin, kill=kill)
+        answer = self.run("-y", *args, stdin=stdin, **kill)
         self.said.append((start, time.monotonic(), f"{args} <<< {stdin!r}: exit {answer.code}"))
         return answer
 

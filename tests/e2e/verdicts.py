@@ -101,6 +101,16 @@ class Verdicts:
         return verdict == XDP_PASS
 
 
+def value(path, size=64 + 65536):
+    """The only element of a pinned array."""
+    key, data, fd = ctypes.create_string_buffer(4), ctypes.create_string_buffer(size), opened(path)
+    try:
+        bpf(MAP_LOOKUP, attributes("=IIQQ", fd, 0, address_of(key), address_of(data)))
+        return data.raw
+    finally:
+        os.close(fd)
+
+
 def trie(path, version):
     """The networks in a pinned trie."""
     size = 4 if version == 4 else 16
