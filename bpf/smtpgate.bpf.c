@@ -67,30 +67,82 @@ static __always_inline __u8 guarded(const struct sg_config *settings, __u16 port
 #undef X
 }
 
+/* Whether that moment, in ms of CLOCK_BOOTTIME, has come; 0 never comes. */
+static __always_inline bool is_over(__u64 deadline)
+{
+    return deadline && bpf_ktime_get_boot_ns() / 1000000 >= deadline;
+}
+
 /* What happens to a packet that is not to pass. Only a mode known to be open lets it. */
 static __always_inline enum sg_verdict refuse(const struct sg_config *settings)
 {
-    __u64 mode = settings ? READ_ONCE(settings->mode) & SG_MODE_MASK : SG_MODE_ENFORCE;
+    __u64 mode = settings ? READ_ONCE(settings->mode) : SG_MODE_ENFORCE;
 
+    if (is_over(mode >> SG_MODE_DEADLINE_SHIFT))
+        mode >>= SG_MODE_NEXT_SHIFT;
+    mode &= SG_MODE_MASK;
     if (mode == SG_MODE_OFF || mode == SG_MODE_PAUSED)
         return SG_VERDICT_PASS;
     return mode == SG_MODE_OBSERVE ? SG_VERDICT_WOULD_DROP : SG_VERDICT_DROP;
 }
 
-static __always_inline struct sg_allow *find_entry(const struct flow *flow)
+/*
+ * From an element that has ended: the length to look with again. -1: no shorter one is left, or it
+ * does not say how long it is (then it lets nobody in).
+ */
+static __always_inline int shorter(__u64 until, __u32 than)
 {
+    __u32 len = until & SG_UNTIL_LEN_MASK;
+
+    return len <= than ? (int)len - 1 : -1;
+}
+
+/*
+ * The element of a trie that lets the source in: the longest that has not ended. Each turn looks
+ * with a shorter length, so there is one for each length at most. @found: there was any.
+ */
+#define FIND_LIVING(map, key, bits, found)                               \
+    ({                                                                   \
+        struct sg_allow *_living = NULL;                                 \
+        int _turn;                                                       \
+                                                                         \
+        for (_turn = 0; _turn <= (bits); _turn++) {                      \
+            struct sg_allow *_entry = bpf_map_lookup_elem((map), (key)); \
+            __u64 _until;                                                \
+            int _len;                                                    \
+                                                                         \
+            if (!_entry)                                                 \
+                break;                                                   \
+            *(found) = true;                                             \
+            _until = READ_ONCE(_entry->until);                           \
+            if (!is_over(_until >> SG_UNTIL_DEADLINE_SHIFT)) {           \
+                _living = _entry;                                        \
+                break;                                                   \
+            }                                                            \
+            _len = shorter(_until, (key)->prefixlen);                    \
+            if (_len < 0)                                                \
+                break;                                                   \
+            (key)->prefixlen = (__u32)_len;                              \
+        }                                                                \
+        _living;                                                         \
+    })
+
+/* @ret_found: an element covers the source, if only one that has ended. */
+static __always_inline struct sg_allow *find_entry(const struct flow *flow, bool *ret_found)
+{
+    *ret_found = false;
     if (!flow->has_source)
         return NULL;
     if (flow->family == SG_FAMILY_IP4) {
         struct sg_key4 key = {.prefixlen = 32};
 
         __builtin_memcpy(key.addr, flow->source, sizeof(key.addr));
-        return bpf_map_lookup_elem(&allow4, &key);
+        return FIND_LIVING(&allow4, &key, 32, ret_found);
     } else {
         struct sg_key6 key = {.prefixlen = 128};
 
         __builtin_memcpy(key.addr, flow->source, sizeof(key.addr));
-        return bpf_map_lookup_elem(&allow6, &key);
+        return FIND_LIVING(&allow6, &key, 128, ret_found);
     }
 }
 
@@ -134,6 +186,7 @@ int smtpgate(struct xdp_md *ctx)
     struct sg_allow *entry;
     struct flow flow = {};
     enum sg_reason reason;
+    bool found;
     __u8 port = 0;
 
     reason = parse(ctx, &flow);
@@ -142,9 +195,11 @@ int smtpgate(struct xdp_md *ctx)
         reason = port ? SG_REASON_unlisted : SG_REASON_other_port;
     }
     if (reason == SG_REASON_unlisted || UNCLEAR_REASONS >> reason & 1) {
-        entry = find_entry(&flow);
+        entry = find_entry(&flow, &found);
         if (!entry) {
             verdict = refuse(settings);
+            if (found && reason == SG_REASON_unlisted)
+                reason = SG_REASON_expired;
         } else if (reason == SG_REASON_unlisted) {
             reason = SG_REASON_listed;
             if (flow.syn)
@@ -153,6 +208,37 @@ int smtpgate(struct xdp_md *ctx)
     }
     count_packet(reason, verdict, &flow, port, pkt_len(ctx));
     return verdict == SG_VERDICT_DROP ? XDP_DROP : XDP_PASS;
+}
+
+/* Not attached anywhere: run by the user program on a struct sg_set_until, which says why. */
+SEC("xdp")
+int sg_set_until(struct xdp_md *ctx)
+{
+    const struct sg_set_until *wish = (const void *)(long)ctx->data;
+    struct sg_allow *entry;
+    __u64 until;
+
+    if ((const void *)(wish + 1) > (const void *)(long)ctx->data_end)
+        return XDP_DROP;
+    if (wish->family == SG_FAMILY_IP4) {
+        struct sg_key4 key = {.prefixlen = wish->until & SG_UNTIL_LEN_MASK};
+
+        __builtin_memcpy(key.addr, wish->addr, sizeof(key.addr));
+        entry = bpf_map_lookup_elem(&allow4, &key);
+    } else {
+        struct sg_key6 key = {.prefixlen = wish->until & SG_UNTIL_LEN_MASK};
+
+        __builtin_memcpy(key.addr, wish->addr, sizeof(key.addr));
+        entry = bpf_map_lookup_elem(&allow6, &key);
+    }
+    if (!entry)
+        return XDP_DROP;
+    until = READ_ONCE(entry->until);
+    /* Another, shorter one that was found; 0 is an element without an end or a length. */
+    if (until && (until ^ wish->until) & SG_UNTIL_LEN_MASK)
+        return XDP_DROP;
+    *(volatile __u64 *)&entry->until = wish->until;
+    return XDP_PASS;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -38,7 +38,8 @@
     X(chain_long, UNCLEAR, "more extension headers than are walked")             \
     X(chain_cut, UNCLEAR, "extension headers cut short by the end of the frame") \
     X(first_fragment, UNCLEAR, "first fragment that ends before the TCP ports")  \
-    X(tcp_cut, UNCLEAR, "TCP header cut short before the ports")
+    X(tcp_cut, UNCLEAR, "TCP header cut short before the ports")                 \
+    X(expired, JUDGE, "TCP to a guarded port from a source whose entry expired")
 
 enum sg_reason {
 #define X(name, class, text) SG_REASON_##name,
@@ -64,8 +65,14 @@ enum sg_mode {
     SG_MODE_PAUSED = 3,
 };
 
-/* The low byte of sg_config.mode; an unknown number counts as SG_MODE_ENFORCE. */
-#define SG_MODE_MASK 0xffULL
+/*
+ * The mode word: bits 0-7 the mode, 8-15 the one to follow it, 16-63 when, in milliseconds of
+ * CLOCK_BOOTTIME; 0 never. One aligned word, so that no packet sees half a change. An unknown
+ * number counts as SG_MODE_ENFORCE.
+ */
+#define SG_MODE_MASK           0xffULL
+#define SG_MODE_NEXT_SHIFT     8
+#define SG_MODE_DEADLINE_SHIFT 16
 
 enum sg_family {
     SG_FAMILY_NONE = 0, /* not IP, or not known to be */
@@ -101,9 +108,9 @@ struct sg_config {
     __u64 abi;      /* SG_ABI; anything else: not filled yet */
     __u64 store_id; /* which store this kernel state was made from; random, never 0 */
     __u64 applied;  /* revision of the store that is in force; 0 while a change is under way */
-    __u64 mode;     /* bits 0-7 enum sg_mode; 8-15 the mode to follow and 16-63 its deadline (ms
-                     * of CLOCK_BOOTTIME) are reserved, 0 in this version */
-    __u64 reserved[4];
+    __u64 mode;     /* the mode word */
+    __s64 clock; /* what the deadlines were made with: ms from CLOCK_BOOTTIME to the wall clock */
+    __u64 reserved[3];
     __u8 ports[65536]; /* by TCP port, host order: 0 not guarded, else 1 + counter slot */
 };
 
@@ -121,10 +128,31 @@ struct sg_key6 {
     __u8 addr[16];
 };
 
+/*
+ * sg_allow.until: bits 0-7 the prefix's own length, bits 8-63 when it ends, in milliseconds of
+ * CLOCK_BOOTTIME; 0 never. A trie finds the longest prefix only: from one that has ended the
+ * program looks again with a shorter length, for which it must know how long this one is.
+ */
+#define SG_UNTIL_LEN_MASK       0xffULL
+#define SG_UNTIL_DEADLINE_SHIFT 8
+
 struct sg_allow {
-    __u64 expires;     /* reserved, 0 (never) in this version; CLOCK_BOOTTIME ns */
+    __u64 until;
     __u64 last_seen;   /* last connection attempt let in; CLOCK_BOOTTIME ns, 0 never */
     __u64 connections; /* connection attempts (SYN without ACK) let in */
+};
+
+/*
+ * What the program "sg_set_until" is given as its packet: it changes until in place, by one aligned
+ * store. (To replace the element wants memory, which may not be there when access is to end, and
+ * would lose connections that are counted meanwhile.) It answers XDP_PASS, or XDP_DROP where there
+ * is no such prefix.
+ */
+struct sg_set_until {
+    __u64 until; /* its length is the prefix's */
+    __u8 family; /* enum sg_family */
+    __u8 pad[7];
+    __u8 addr[16]; /* 4 of them with IPv4 */
 };
 
 /*

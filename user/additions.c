@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "admit.h"
 #include "outcome.h"
@@ -44,47 +43,56 @@ static int confirm_wide(const struct cmd_context *ctx, const struct addition *ad
     return 0;
 }
 
-/* The entry of that number is there already; it gets a remark if one was given. */
-static int keep_entry(struct adding *adding, const char *remark, struct store_entry *entry,
-                      struct err *e)
+/* The entry of that number is there already; it gets what is given and differs. */
+static int keep_entry(struct adding *adding, const char *remark, const int64_t *expires,
+                      struct store_entry *entry, struct err *e)
 {
-    int r;
+    struct store *store = adding->change.store;
+    bool new_remark = remark && strcmp(remark, entry->remark) != 0;
+    bool new_end = expires && *expires != entry->expires;
+    int r = 0;
 
-    if (!remark || !strcmp(remark, entry->remark)) {
-        outcome_add(&adding->outcome, "already listed", entry);
-        return 0;
-    }
-    r = store_set_remark(adding->change.store, entry->id, remark, e);
+    if (new_remark)
+        r = store_set_remark(store, entry->id, remark, e);
+    if (r == 0 && new_end)
+        r = store_set_expires(store, entry, *expires, e);
     if (r < 0)
         return r;
-    snprintf(entry->remark, sizeof(entry->remark), "%s", remark);
-    adding->outcome.edited++;
-    outcome_add(&adding->outcome, "edited", entry);
+    if (new_remark)
+        snprintf(entry->remark, sizeof(entry->remark), "%s", remark);
+    if (new_end)
+        entry->expires = *expires;
+    adding->outcome.edited += new_remark || new_end;
+    outcome_add(&adding->outcome, new_remark || new_end ? "edited" : "already listed", entry);
     return 0;
 }
 
 static int add_one(struct adding *adding, const struct addition *addition, struct err *e)
 {
     struct store *store = adding->change.store;
-    struct store_entry entry;
+    struct store_entry entry = {.who = addition->who, .created = adding->change.now};
     struct account account;
     bool listed = false;
-    int64_t id;
+    int64_t id, expires;
     int r, found;
 
     account_resolve(addition->account, adding->change.before.realm, &account);
     r = *account.name ? store_has_entries(store, &account, &listed, e) : 0;
     if (r < 0)
         return r;
-    r = store_add_entry(store, &addition->who, &account, addition->remark ? addition->remark : "",
-                        time(NULL), &id, e);
+    snprintf(entry.remark, sizeof(entry.remark), "%s", addition->remark ? addition->remark : "");
+    r = cmd_resolve_end(&addition->end, adding->change.now, &entry.expires, e);
+    if (r == 0)
+        r = store_add_entry(store, &entry, &account, &id, e);
     if (r < 0 && r != -EEXIST)
         return r;
+    expires = entry.expires;
     found = store_find_id(store, id, &entry, e);
     if (found < 0)
         return found;
     if (r == -EEXIST)
-        return keep_entry(adding, addition->remark, &entry, e);
+        return keep_entry(adding, addition->remark, addition->end.given ? &expires : NULL, &entry,
+                          e);
     adding->outcome.added++;
     outcome_add(&adding->outcome, "added", &entry);
     if (*account.name && !listed && adding->new_lists++ == 0)
@@ -118,11 +126,12 @@ static int close_gate(struct adding *adding, struct err *e)
     struct store_rules rules = {0};
     int r = store_read_rules(adding->change.store, &rules, e);
 
-    if (r < 0 || adding->change.before.mode != SG_MODE_OFF || !admit_may_close(&rules))
+    if (r < 0 || adding->change.before.on || !admit_may_close(&rules))
         return r;
-    r = store_set_mode(adding->change.store, SG_MODE_ENFORCE, e);
+    r = store_set_on(adding->change.store, true, e);
     if (r == 0)
-        adding->outcome.mode_after = SG_MODE_ENFORCE;
+        adding->outcome.mode_after =
+            mode_at(true, &adding->change.before.plan, adding->change.now).mode;
     return r;
 }
 
@@ -134,7 +143,8 @@ static int add_all(struct adding *adding, const struct addition *additions, size
 
     if (r < 0)
         return r;
-    adding->outcome.mode_before = adding->outcome.mode_after = adding->change.before.mode;
+    adding->outcome.mode_before = adding->outcome.mode_after =
+        change_mode_before(&adding->change).mode;
     r = store_highest_id(adding->change.store, &adding->highest, e);
     for (i = 0; r == 0 && i < count; i++)
         r = add_one(adding, &additions[i], e);

@@ -13,6 +13,7 @@ struct addition {
     struct who who;
     const char *account; /* a good name, or "" */
     const char *remark;  /* a good remark; NULL: none given, one that is there stays */
+    struct cmd_end end;  /* not given: one that is there stays */
 };
 
 /*

@@ -19,6 +19,12 @@ int admit_account(struct store *store, const char *login, const struct addr *add
         r = store_has_entries(store, &admission.list, &own, e);
     if (r < 0)
         return r;
+    if (now < rules.clock)
+        now = rules.clock;
+    if ((rules.host || rules.accounts) && !mode_drops(mode_at(true, &rules.plan, now).mode)) {
+        *ret_admission = (struct admission){.allowed = true, .by = ADMIT_BY_MODE};
+        return 0;
+    }
     if (!own) {
         admission.list = (struct account){0};
         admission.by = rules.host       ? ADMIT_BY_HOST

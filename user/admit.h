@@ -9,7 +9,8 @@
  *     else no entry anywhere -> from anywhere: the gate is off
  *     else                   -> as set: others anywhere, or nowhere
  *
- * An expired entry covers nothing, and its list goes on being a list: expiry opens nothing.
+ * An expired entry covers nothing, and its list goes on being a list: expiry opens nothing. While
+ * the gate observes or is paused, from anywhere.
  */
 #ifndef SMTPGATE_ADMIT_H
 #define SMTPGATE_ADMIT_H
@@ -30,6 +31,7 @@ enum admit_by {
     ADMIT_BY_HOST,   /* the host list, which it follows */
     ADMIT_BY_OTHERS, /* neither has entries: what is set for the others */
     ADMIT_BY_NONE,   /* there is no entry at all */
+    ADMIT_BY_MODE,   /* lists are not enforced now: observe, paused */
 };
 
 struct admission {
@@ -40,8 +42,8 @@ struct admission {
 
 /*
  * Whether the account that logged in as @login may send from @address (NULL: from one that is not
- * known, which no entry covers) at @now (Unix seconds). Within a transaction, for one answer from
- * one state.
+ * known, which no entry covers) at @now (Unix seconds; if the last change was later, at that).
+ * Within a transaction, for one answer from one state.
  */
 int admit_account(struct store *store, const char *login, const struct addr *address, int64_t now,
                   struct admission *ret_admission, struct err *e);

@@ -104,6 +104,7 @@ static int is_behind(struct change *change, bool *ret_behind, struct err *e)
 {
     _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
     struct gate_state state;
+    bool deadlines;
     int r;
 
     if (!gate_is_whole(change->gate)) {
@@ -111,11 +112,14 @@ static int is_behind(struct change *change, bool *ret_behind, struct err *e)
         return 0;
     }
     r = sync_read_ifaces(change->store, change->gate, &ifaces, e);
+    if (r == 0)
+        r = store_has_deadlines(change->store, &deadlines, e);
     if (r < 0)
         return r;
     gate_read_state(change->gate, &state);
     *ret_behind = state.applied != change->before.revision || state.store_id != change->before.id ||
-                  sync_has_stale_link(&ifaces);
+                  sync_has_stale_link(&ifaces) ||
+                  (deadlines && gate_clock_is_behind(change->gate, change->before.clock));
     return 0;
 }
 
@@ -138,8 +142,12 @@ static int heal(const struct change_options *options, struct change *change, str
         return 0;
     }
     r = is_behind(change, &behind, e);
-    if (r < 0 || !behind || change->dry_run)
+    if (r < 0 || !behind || change->dry_run) {
+        /* Without deadlines nothing was made with it. */
+        if (r == 0 && !change->dry_run)
+            gate_adjust_clock(change->gate, change->before.clock);
         return r;
+    }
     r = store_verify(change->store, e); /* before any of it is put in force */
     if (r == 0)
         r = gate_make_maps(change->gate, e);
@@ -177,6 +185,10 @@ int change_begin(const struct change_options *options, struct change *ret_change
         r = heal(options, &change, e);
     if (r == 0)
         r = read_guarding(&change, e);
+    if (r == 0)
+        change.now = gate_now(change.gate, change.before.clock);
+    if (r == 0 && options->author)
+        store_set_author(change.store, options->author, change.now);
     if (r < 0) {
         change_end(&change);
         return r;
@@ -185,56 +197,77 @@ int change_begin(const struct change_options *options, struct change *ret_change
     return 0;
 }
 
+struct mode_plan change_mode_before(const struct change *change)
+{
+    return mode_at(change->before.on, &change->before.plan, change->now);
+}
+
 /* ---- committing ---- */
 
-static void take_back(struct change *change, const struct delta *added)
+static bool lets_in_more(const struct delta_item *item)
+{
+    return item->after > item->before;
+}
+
+/* @done is what was new, or longer than before. */
+static void take_back(struct change *change, const struct delta *done)
 {
     struct err ignored;
     size_t i;
     int r = 0;
 
-    for (i = 0; i < added->count; i++)
-        r |= gate_delete_prefix(change->gate, &added->items[i].prefix, &ignored);
+    for (i = 0; i < done->count; i++) {
+        struct delta_item back = done->items[i];
+
+        back.after = done->items[i].before;
+        back.before = done->items[i].after;
+        r |= sync_apply_item(change->gate, &back, &ignored);
+    }
     if (r == 0)
         gate_set_applied(change->gate, change->before.revision);
 }
 
-/* Fills @added with what was not there before, to be taken back if anything fails. */
-static int add_prefixes(struct change *change, const struct delta *delta, struct delta *added,
-                        struct err *e)
+static int open_item(struct change *change, const struct delta_item *item, struct delta *done,
+                     struct err *e)
 {
-    size_t i;
-    int r;
+    bool is_new = true;
+    int r = item->before == UNTIL_ABSENT
+                ? gate_add_prefix(change->gate, &item->prefix, item->after, &is_new, e)
+                : gate_set_until(change->gate, &item->prefix, item->after, e);
+    struct delta_item back = {.prefix = item->prefix, .before = item->after, .after = item->before};
 
-    for (i = 0; i < delta->count; i++) {
-        bool is_new;
-
-        if (delta->items[i].step < 0)
-            continue;
-        r = gate_add_prefix(change->gate, &delta->items[i].prefix, &is_new, e);
-        if (r < 0)
-            return r;
-        if (is_new && delta_push(added, &delta->items[i].prefix, +1) < 0) {
-            gate_delete_prefix(change->gate, &delta->items[i].prefix, e);
-            return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory; nothing changed");
-        }
+    if (r < 0)
+        return r;
+    if (is_new && delta_push(done, &item->prefix, item->before, item->after) < 0) {
+        sync_apply_item(change->gate, &back, e);
+        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory; nothing changed");
     }
     return 0;
+}
+
+/* All that lets in more; only this can fail for want of memory or room. */
+static int open_items(struct change *change, const struct delta *delta, struct delta *done,
+                      struct err *e)
+{
+    size_t i;
+    int r = 0;
+
+    for (i = 0; r == 0 && i < delta->count; i++)
+        if (lets_in_more(&delta->items[i]))
+            r = open_item(change, &delta->items[i], done, e);
+    return r;
 }
 
 static int finish_kernel(struct change *change, const struct delta *delta,
                          const struct store_settings *after, struct err *e)
 {
-    uint8_t slots[65536];
     size_t i;
     int r = 0;
 
-    sync_port_slots(after, slots);
-    gate_set_ports(change->gate, slots);
-    gate_set_mode(change->gate, after->mode);
+    sync_put_settings(change->gate, after);
     for (i = 0; r == 0 && i < delta->count; i++)
-        if (delta->items[i].step < 0)
-            r = gate_delete_prefix(change->gate, &delta->items[i].prefix, e);
+        if (!lets_in_more(&delta->items[i]))
+            r = sync_apply_item(change->gate, &delta->items[i], e);
     if (r < 0) {
         err_set(e, r, EXIT_REFUSED, "the change is stored, but the kernel refused part of it (%s)",
                 strerror(-r));
@@ -248,18 +281,18 @@ static int finish_kernel(struct change *change, const struct delta *delta,
 static int commit_both(struct change *change, struct err *e)
 {
     const struct delta *delta = store_delta(change->store);
-    _cleanup_delta_ struct delta added = {0};
+    _cleanup_delta_ struct delta done = {0};
     struct store_settings after;
     int r = store_read_settings(change->store, &after, e);
 
     if (r < 0)
         return r;
     gate_set_applied(change->gate, 0);
-    r = add_prefixes(change, delta, &added, e);
+    r = open_items(change, delta, &done, e);
     if (r == 0)
         r = store_commit(change->store, e);
     if (r < 0) {
-        take_back(change, &added);
+        take_back(change, &done);
         return r;
     }
     change->committed = true;

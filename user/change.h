@@ -24,6 +24,7 @@ struct change {
     struct store *store;
     struct gate *gate; /* NULL when there is nothing in the kernel to change, or -n */
     struct store_settings before;
+    int64_t now; /* Unix seconds, by the clock that deadlines are kept by */
     bool dry_run;
     bool committed;
     bool attached;      /* an interface is remembered as attached */
@@ -35,6 +36,7 @@ struct change {
 
 struct change_options {
     const char *state, *bpffs;
+    const struct store_author *author; /* for the history; NULL: nothing is kept there */
     bool dry_run;
     bool need_gate; /* make the kernel's maps if they are missing (attach, sync) */
     bool no_heal;   /* leave the list in the kernel as it is, whatever it is (detach);
@@ -60,6 +62,9 @@ int change_fail_no_store(const char *state, struct err *e);
  * without any store, is never changed (unless adopt): -ESTALE, EXIT_REFUSED.
  */
 int change_begin(const struct change_options *options, struct change *ret_change, struct err *e);
+
+/* The mode in force at the beginning, and what follows. */
+struct mode_plan change_mode_before(const struct change *change);
 
 /* With dry_run: takes everything back and returns 0. */
 int change_commit(struct change *change, struct err *e);

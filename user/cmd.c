@@ -5,6 +5,9 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "when.h"
 
 #define OPT(name) (1U << OPT_##name)
 
@@ -13,6 +16,12 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_ACCOUNTS] = {"accounts", NULL,
                       "the lists; last use: when an address of it last connected"},
     [OPT_ALL] = {"all", NULL, "all interfaces, or all lists"},
+    [OPT_CONFIRM] = {"confirm", "DURATION",
+                     "go back by itself after that time, unless: smtpgate confirm"},
+    [OPT_EXPIRED] = {"expired", NULL, "the entries whose time is over"},
+    [OPT_FOR] = {"for", "DURATION", "how long: 90s, 15m, 8h, 7d"},
+    [OPT_FOREVER] = {"forever", NULL, "without an end"},
+    [OPT_UNTIL] = {"until", "TIME", "2026-12-01 18:00 (local), 2026-12-01T17:00:00Z"},
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
@@ -25,49 +34,57 @@ static const char who_details[] =
     "(192.0.2.10-192.0.2.40), the same in IPv6. Names are never resolved.\n";
 
 const struct cmd cmd_table[] = {
-    {"attach", "IFACE...", "put the gate on interfaces, or replace it there",
+    {"attach", "IFACE...", "put the gate on interfaces",
+     "put the gate on interfaces, or replace it there",
      "  smtpgate attach eth0\n"
      "  smtpgate attach eth0 eth1 --mode native\n",
      "A second attach replaces the program without a gap. The interfaces are\n"
      "remembered: smtpgate sync attaches them again after a boot.\n",
      OPT(MODE), 1, 1024, cmd_attach},
-    {"detach", "IFACE...|--all", "take the gate off; the list stays stored",
+    {"detach", "IFACE...|--all", "take it off", "take the gate off; the list stays stored",
      "  smtpgate detach eth0\n"
      "  smtpgate detach --all\n",
      NULL, OPT(ALL), 0, 1024, cmd_detach},
-    {"add", "WHO...", "let sources in; the first entry turns the gate on",
+    {"add", "WHO...", "let sources in", "let sources in; the first entry turns the gate on",
      "  smtpgate add 192.0.2.10 --remark 'web shop'\n"
      "  smtpgate add 198.51.100.0/24 2001:db8:7::/48\n"
      "  smtpgate add 192.0.2.10-192.0.2.40\n"
-     "  smtpgate add 203.0.113.7 --account alice\n",
-     who_details, OPT(ACCOUNT) | OPT(REMARK), 1, 100000, cmd_add},
-    {"edit", "WHO --remark TEXT", "change an entry's remark",
+     "  smtpgate add 203.0.113.7 --account alice\n"
+     "  smtpgate add 203.0.113.9 --for 8h --remark 'trade fair'\n",
+     who_details, OPT(ACCOUNT) | OPT(FOR) | OPT(REMARK) | OPT(UNTIL), 1, 100000, cmd_add},
+    {"edit", "WHO", "change remark or end", "change an entry's remark, or when it ends",
      "  smtpgate edit 192.0.2.10 --remark 'web shop, new'\n"
-     "  smtpgate edit '#3' --remark ''\n",
-     "WHO is the entry as typed (any equal spelling) or #ID.\n", OPT(ACCOUNT) | OPT(REMARK), 1, 1,
-     cmd_edit},
-    {"delete", "WHO...", "remove entries; their sources are dropped at once",
+     "  smtpgate edit '#3' --remark ''\n"
+     "  smtpgate edit '#3' --for 7d\n"
+     "  smtpgate edit '#3' --forever\n",
+     "WHO is the entry as typed (any equal spelling) or #ID. At its end an entry\n"
+     "stays in the list, and lets nobody in.\n",
+     OPT(ACCOUNT) | OPT(FOR) | OPT(FOREVER) | OPT(REMARK) | OPT(UNTIL), 1, 1, cmd_edit},
+    {"delete", "WHO...", "remove entries", "remove entries; their sources are dropped at once",
      "  smtpgate delete 192.0.2.10\n"
      "  smtpgate delete '#3' '#4'\n"
-     "  smtpgate delete 203.0.113.7 --account alice\n",
+     "  smtpgate delete 203.0.113.7 --account alice\n"
+     "  smtpgate delete --expired\n",
      "WHO is the entry as typed (any equal spelling) or #ID. Open connections\n"
      "are cut too. Deleting the last entry turns the gate off, and asks first.\n",
-     OPT(ACCOUNT), 1, 100000, cmd_delete},
-    {"list", "[FILTER]", "the entries; FILTER: an address, or part of a remark",
+     OPT(ACCOUNT) | OPT(EXPIRED), 0, 100000, cmd_delete},
+    {"list", "[FILTER]", "the entries", "the entries; FILTER: an address, or part of a remark",
      "  smtpgate list\n"
      "  smtpgate list shop\n"
      "  smtpgate list 192.0.2.10      # the entries that cover it\n"
      "  smtpgate list --account alice\n"
-     "  smtpgate list --accounts\n",
-     NULL, OPT(ACCOUNT) | OPT(ACCOUNTS), 0, 1, cmd_list},
-    {"check", "ADDRESS...", "is it let in, and by which entry? Exit 1 if not",
+     "  smtpgate list --accounts\n"
+     "  smtpgate list --expired\n",
+     NULL, OPT(ACCOUNT) | OPT(ACCOUNTS) | OPT(EXPIRED), 0, 1, cmd_list},
+    {"check", "ADDRESS...", "is it let in, by which?",
+     "is it let in, and by which entry? Exit 1 if not",
      "  smtpgate check 192.0.2.10\n"
      "  smtpgate check 192.0.2.10 --account alice\n",
      "Asks the kernel when the gate is attached, and says so if kernel and store\n"
      "disagree. With --account: also what the policy service would answer.\n"
      "dropped: by the kernel; refused: by the relay, which asks smtpgate policy.\n",
      OPT(ACCOUNT), 1, 100000, cmd_check},
-    {"disable", "", "clear the host list and turn the gate off; asks",
+    {"disable", "", "clear the list, open", "clear the host list and turn the gate off; asks",
      "  smtpgate disable\n"
      "  smtpgate -y disable\n"
      "  smtpgate disable --account alice   # alice follows the host list again\n"
@@ -75,24 +92,53 @@ const struct cmd cmd_table[] = {
      "Clearing the host list also sets others back to anywhere: whoever followed it\n"
      "may send from anywhere, with the password.\n",
      OPT(ACCOUNT) | OPT(ALL), 0, 0, cmd_disable},
-    {"status", "[--check]", "mode, list, interfaces, health (also: no command)",
+    {"observe", "", "drop nothing, count", "drop nothing; count what would be dropped",
+     "  smtpgate observe\n"
+     "  smtpgate stats                # would_drop\n",
+     "Holds until smtpgate enforce. Before the first add it is set for then.\n", 0, 0, 0,
+     cmd_observe},
+    {"enforce", "", "drop the unlisted", "drop the unlisted (what a new list does)",
+     "  smtpgate enforce\n"
+     "  smtpgate enforce --confirm 2m # goes back in 2 minutes, unless:\n"
+     "  smtpgate confirm\n",
+     "The kernel keeps the time: it goes back also if nothing runs any more.\n", OPT(CONFIRM), 0, 0,
+     cmd_enforce},
+    {"confirm", "", "stay with enforce --confirm", "stay with what enforce --confirm began",
+     "  smtpgate confirm\n", NULL, 0, 0, 0, cmd_confirm_mode},
+    {"pause", "DURATION", "let all pass for a while", "let everybody in for a while",
+     "  smtpgate pause 15m\n"
+     "  smtpgate enforce              # end it at once\n",
+     "DURATION is 90s, 15m, 8h, 7d. The kernel keeps the time.\n", 0, 1, 1, cmd_pause},
+    {"history", "", "who changed what, when", "who changed what, when and from where; newest first",
+     "  smtpgate history\n",
+     "The last 10,000 changes are kept, and the last 100 can be taken back.\n", 0, 0, 0,
+     cmd_history},
+    {"undo", "[N|'#ID']", "take changes back", "take back the last change, or the last N",
+     "  smtpgate undo\n"
+     "  smtpgate undo 3               # the last three\n"
+     "  smtpgate undo '#12'           # back to what was before change #12\n",
+     "Numbers are those of smtpgate history. Taking back is a change too: undo again\n"
+     "goes further back, and undo '#ID' of an undo takes that one back.\n",
+     0, 0, 1, cmd_undo},
+    {"status", "[--check]", "state and health", "mode, list, interfaces, health (also: no command)",
      "  smtpgate status\n"
      "  smtpgate -q status --check    # exit 1 when something is wrong\n",
      NULL, OPT(CHECK), 0, 0, cmd_status},
-    {"stats", "", "packets by reason and verdict",
+    {"stats", "", "packets by reason", "packets by reason and verdict",
      "  smtpgate stats\n"
      "  smtpgate -j stats\n",
      NULL, 0, 0, 0, cmd_stats},
-    {"import", "FILE|-", "add the entries of a list file, all or none",
+    {"import", "FILE|-", "add the entries of a file", "add the entries of a list file, all or none",
      "  smtpgate import offices.list\n"
      "  smtpgate export | ssh mail2 smtpgate import -\n",
      "A line is: WHO account=NAME # remark, the last two if wanted. Spaces and %\n"
      "in a name are written %20 and %25. Empty lines and lines that begin with #\n"
      "are comments. Formats may mix; a remark replaces that of a listed entry.\n",
      0, 1, 1, cmd_import},
-    {"export", "", "the entries as a list file", "  smtpgate export >smtpgate.list\n", NULL, 0, 0,
-     0, cmd_export},
-    {"set", "[NAME VALUE]", "ports, limit, others, realm; nothing: show them",
+    {"export", "", "the entries as a file", "the entries as a list file",
+     "  smtpgate export >smtpgate.list\n", NULL, 0, 0, 0, cmd_export},
+    {"set", "[NAME VALUE]", "ports, limit, others, realm",
+     "ports, limit, others, realm; nothing: show them",
      "  smtpgate set\n"
      "  smtpgate set ports 465,587\n"
      "  smtpgate set limit 100\n"
@@ -105,23 +151,24 @@ const struct cmd cmd_table[] = {
      "        is anywhere and only accounts have lists, the gate stays off\n"
      "realm   NAME|none: alice and alice@NAME are one account (default none)\n",
      0, 0, 2, cmd_set},
-    {"policy", "", "Postfix's policy service, for account lists",
+    {"policy", "", "Postfix's policy service", "Postfix's policy service, for account lists",
      "  smtpgate policy               # requests on stdin, answers on stdout\n",
      "For spawn(8) in Postfix's master.cf, or a systemd socket. Reads the store\n"
      "and nothing else, so it can run without root. See relay/README.md.\n"
      "Login names compare byte by byte, A-Z as a-z; see also: set realm.\n",
      OPT(TROUBLE), 0, 0, cmd_policy},
-    {"sync", "", "make the kernel equal to the store (boot, repair)", "  smtpgate sync\n",
-     "-y also takes over a gate that was made from another store.\n", 0, 0, 0, cmd_sync},
-    {"doctor", "", "is a password asked for, is every way in guarded?",
+    {"sync", "", "make kernel equal to store", "make the kernel equal to the store (boot, repair)",
+     "  smtpgate sync\n", "-y also takes over a gate that was made from another store.\n", 0, 0, 0,
+     cmd_sync},
+    {"doctor", "", "is every way in guarded?", "is a password asked for, is every way in guarded?",
      "  smtpgate doctor\n"
      "  smtpgate -q doctor            # only what is not ok\n",
      "Asks the mail server on this host, over its own addresses, and sends no mail.\n"
      "Exit 1 when something is wrong; each FAIL comes with what mends it. Takes up to\n"
      "15 s when ports do not answer. Wants libcurl4.\n",
      0, 0, 0, cmd_doctor},
-    {"help", "[COMMAND]", "this text, or a command's", "  smtpgate help add\n", NULL, 0, 0, 1,
-     cmd_help},
+    {"help", "[COMMAND]", "this, or a command's", "this text, or a command's",
+     "  smtpgate help add\n", NULL, 0, 0, 1, cmd_help},
     {0},
 };
 
@@ -154,11 +201,12 @@ static unsigned int distance(const char *a, const char *b)
 static const char *synonym(const char *name)
 {
     static const char *const pairs[][2] = {
-        {"allow", "add"},     {"permit", "add"},    {"remove", "delete"}, {"rm", "delete"},
-        {"del", "delete"},    {"ls", "list"},       {"show", "list"},     {"clear", "disable"},
-        {"flush", "disable"}, {"off", "disable"},   {"test", "check"},    {"get", "check"},
-        {"start", "attach"},  {"enable", "attach"}, {"stop", "detach"},   {"reload", "sync"},
-        {"restore", "sync"},
+        {"allow", "add"},      {"permit", "add"},    {"remove", "delete"}, {"rm", "delete"},
+        {"del", "delete"},     {"ls", "list"},       {"show", "list"},     {"clear", "disable"},
+        {"flush", "disable"},  {"off", "disable"},   {"test", "check"},    {"get", "check"},
+        {"start", "attach"},   {"enable", "attach"}, {"stop", "detach"},   {"reload", "sync"},
+        {"restore", "sync"},   {"revert", "undo"},   {"rollback", "undo"}, {"log", "history"},
+        {"resume", "enforce"},
     };
     size_t i;
 
@@ -196,9 +244,12 @@ const struct cmd *cmd_find(const char *name, struct err *e)
 
 int cmd_begin(const struct cmd_context *ctx, struct change *ret_change, struct err *e)
 {
+    const struct store_author author = {
+        .uid = getuid(), .who = "root", .origin = "", .command = ctx->line};
     const struct change_options options = {
         .state = ctx->state,
         .bpffs = ctx->bpffs,
+        .author = &author,
         .dry_run = ctx->dry_run,
     };
     int r = change_begin(&options, ret_change, e);
@@ -247,13 +298,14 @@ const char *cmd_ports(const struct store_settings *settings, char buf[CMD_PORTS_
 
 const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX])
 {
-    char who[WHO_TEXT_MAX], account[CMD_ACCOUNT_MAX];
+    char who[WHO_TEXT_MAX], account[CMD_ACCOUNT_MAX], until[OUT_TIME_MAX];
     bool remark = entry->remark[0];
 
     text_escape(entry->account, account, sizeof(account));
-    snprintf(buf, CMD_ENTRY_MAX, "#%lld %s%s%s%s%s%s", (long long)entry->id,
+    out_local_time(entry->expires, until);
+    snprintf(buf, CMD_ENTRY_MAX, "#%lld %s%s%s%s%s%s%s%s", (long long)entry->id,
              who_print(&entry->who, who), *account ? " of account " : "", account,
-             remark ? " (" : "", entry->remark, remark ? ")" : "");
+             *until ? " until " : "", until, remark ? " (" : "", entry->remark, remark ? ")" : "");
     return buf;
 }
 
@@ -267,6 +319,46 @@ void cmd_account(const struct cmd_context *ctx, const char *realm, struct accoun
     const char *name = ctx->options[OPT_ACCOUNT];
 
     account_resolve(name ? name : "", realm, ret_account);
+}
+
+static int fail_ends(struct err *e)
+{
+    err_set(e, 0, EXIT_USAGE, "--for, --until and --forever exclude each other; nothing changed");
+    err_hint(e, "--for 8h, or --until '2026-12-01 18:00'");
+    return -EINVAL;
+}
+
+int cmd_parse_end(const struct cmd_context *ctx, struct cmd_end *ret_end, struct err *e)
+{
+    const char *how_long = ctx->options[OPT_FOR], *until = ctx->options[OPT_UNTIL];
+    struct cmd_end end = {.given = how_long || until || ctx->options[OPT_FOREVER]};
+    int r = 0;
+
+    if (!!how_long + !!until + !!ctx->options[OPT_FOREVER] > 1)
+        return fail_ends(e);
+    end.from_now = how_long != NULL;
+    if (how_long)
+        r = when_parse_duration(how_long, &end.seconds, e);
+    if (until)
+        r = when_parse_time(until, &end.seconds, e);
+    if (r == 0)
+        *ret_end = end;
+    return r;
+}
+
+int cmd_resolve_end(const struct cmd_end *end, int64_t now, int64_t *ret_expires, struct err *e)
+{
+    int64_t expires = end->seconds + (end->from_now ? now : 0);
+    char text[OUT_TIME_MAX], time[OUT_TIME_MAX];
+
+    if (end->given && end->seconds && expires <= now) {
+        err_set(e, 0, EXIT_USAGE, "%s is over: it is %s now; nothing changed",
+                out_local_time(expires, text), out_local_time(now, time));
+        err_hint(e, "give a later time, or how long: --for 8h");
+        return -EINVAL;
+    }
+    *ret_expires = end->given ? expires : 0;
+    return 0;
 }
 
 int cmd_fail_memory(struct err *e)
@@ -300,4 +392,17 @@ const char *cmd_mode_name(enum sg_mode mode)
     default:
         return "enforce";
     }
+}
+
+const char *cmd_time_left(int64_t seconds, char buf[32])
+{
+    if (seconds < 120)
+        snprintf(buf, 32, "in %lld s", (long long)(seconds > 0 ? seconds : 0));
+    else if (seconds < 120 * 60)
+        snprintf(buf, 32, "in %lld min", (long long)seconds / 60);
+    else if (seconds < 48 * 3600)
+        snprintf(buf, 32, "in %lld h", (long long)seconds / 3600);
+    else
+        snprintf(buf, 32, "in %lld days", (long long)seconds / 86400);
+    return buf;
 }

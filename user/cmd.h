@@ -19,9 +19,14 @@ enum cmd_option {
     OPT_ACCOUNTS,
     OPT_ALL,
     OPT_CHECK,
+    OPT_CONFIRM,
+    OPT_EXPIRED,
+    OPT_FOR,
+    OPT_FOREVER,
     OPT_MODE,
     OPT_REMARK,
     OPT_TROUBLE,
+    OPT_UNTIL,
     OPT_COUNT,
 };
 
@@ -41,6 +46,7 @@ struct cmd_context {
     bool yes;
     bool verbose;
     struct out out;
+    const char *line;               /* the command as it was typed, safe to show, perhaps cut */
     const char *options[OPT_COUNT]; /* NULL not given; "" given and takes no value */
     char **args;
     size_t n_args;
@@ -49,6 +55,7 @@ struct cmd_context {
 struct cmd {
     const char *name;
     const char *args;
+    const char *brief; /* at most CMD_BRIEF_MAX, for the list of all commands */
     const char *summary;
     const char *examples; /* lines, indented by two */
     const char *details;  /* lines; may be NULL */
@@ -57,6 +64,8 @@ struct cmd {
     /* 0, or -errno with the error set, or an exit_code above 0 when that is the answer. */
     int (*run)(const struct cmd_context *ctx, struct err *e);
 };
+
+#define CMD_BRIEF_MAX 28
 
 /* Ends with a row whose name is NULL. */
 extern const struct cmd cmd_table[];
@@ -67,20 +76,26 @@ const struct cmd *cmd_find(const char *name, struct err *e);
 int cmd_add(const struct cmd_context *ctx, struct err *e);
 int cmd_attach(const struct cmd_context *ctx, struct err *e);
 int cmd_check(const struct cmd_context *ctx, struct err *e);
+int cmd_confirm_mode(const struct cmd_context *ctx, struct err *e);
 int cmd_delete(const struct cmd_context *ctx, struct err *e);
 int cmd_detach(const struct cmd_context *ctx, struct err *e);
 int cmd_disable(const struct cmd_context *ctx, struct err *e);
 int cmd_doctor(const struct cmd_context *ctx, struct err *e);
 int cmd_edit(const struct cmd_context *ctx, struct err *e);
+int cmd_enforce(const struct cmd_context *ctx, struct err *e);
 int cmd_export(const struct cmd_context *ctx, struct err *e);
 int cmd_help(const struct cmd_context *ctx, struct err *e);
+int cmd_history(const struct cmd_context *ctx, struct err *e);
 int cmd_import(const struct cmd_context *ctx, struct err *e);
 int cmd_list(const struct cmd_context *ctx, struct err *e);
+int cmd_observe(const struct cmd_context *ctx, struct err *e);
+int cmd_pause(const struct cmd_context *ctx, struct err *e);
 int cmd_policy(const struct cmd_context *ctx, struct err *e);
 int cmd_set(const struct cmd_context *ctx, struct err *e);
 int cmd_stats(const struct cmd_context *ctx, struct err *e);
 int cmd_status(const struct cmd_context *ctx, struct err *e);
 int cmd_sync(const struct cmd_context *ctx, struct err *e);
+int cmd_undo(const struct cmd_context *ctx, struct err *e);
 
 /* ---- what several commands share ---- */
 
@@ -108,6 +123,18 @@ void cmd_account(const struct cmd_context *ctx, const char *realm, struct accoun
 
 int cmd_fail_memory(struct err *e);
 
+/* When something is to end, as it was given. */
+struct cmd_end {
+    bool given;
+    bool from_now;   /* @seconds is how long, else Unix seconds */
+    int64_t seconds; /* 0: never */
+};
+
+/* --for, --until or --forever, of which one may be given. */
+int cmd_parse_end(const struct cmd_context *ctx, struct cmd_end *ret_end, struct err *e);
+/* Unix seconds; 0 never, or not given. A time that is over is an error. */
+int cmd_resolve_end(const struct cmd_end *end, int64_t now, int64_t *ret_expires, struct err *e);
+
 /* "#3 192.0.2.0/24 (office)", "#4 192.0.2.7 of account alice". Returns @buf. */
 #define CMD_ENTRY_MAX 512
 const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX]);
@@ -123,5 +150,8 @@ int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struc
 #define CMD_NAME_MAX (4 * IF_NAMESIZE)
 
 const char *cmd_mode_name(enum sg_mode mode);
+
+/* "in 2 min", "in 3 days"; returns @buf. */
+const char *cmd_time_left(int64_t seconds, char buf[32]);
 
 #endif

@@ -30,6 +30,7 @@ int cmd_add(const struct cmd_context *ctx, struct err *e)
 {
     _cleanup_free_ struct addition *additions = calloc(ctx->n_args, sizeof(*additions));
     const char *account = ctx->options[OPT_ACCOUNT];
+    struct cmd_end end;
     size_t i;
     int r;
 
@@ -39,12 +40,15 @@ int cmd_add(const struct cmd_context *ctx, struct err *e)
     if (r == 0 && ctx->options[OPT_REMARK])
         r = remark_check(ctx->options[OPT_REMARK], e);
     if (r == 0)
+        r = cmd_parse_end(ctx, &end, e);
+    if (r == 0)
         r = cmd_check_account(ctx, e);
     if (r < 0)
         return r;
     for (i = 0; i < ctx->n_args; i++) {
         additions[i].account = account ? account : "";
         additions[i].remark = ctx->options[OPT_REMARK];
+        additions[i].end = end;
     }
     return additions_apply(ctx, additions, ctx->n_args, false, e);
 }

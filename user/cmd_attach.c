@@ -2,6 +2,7 @@
 /* attach, detach, sync: the gate on its interfaces. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cmd.h"
 #include "iface.h"
@@ -69,7 +70,7 @@ static void say_state(const struct cmd_context *ctx, const struct store_settings
 {
     char ports[CMD_PORTS_MAX];
 
-    if (settings->mode == SG_MODE_OFF)
+    if (!settings->on)
         out_note(&ctx->out,
                  "the list is empty, so the gate is off and lets everyone in; the first entry turns"
                  " it on for ports %s: smtpgate add WHO\n",
@@ -293,12 +294,8 @@ static int detach_all(const struct cmd_context *ctx, struct change *change,
 /* Off in the kernel, which counts, or if nothing is there, in the store. */
 static bool is_off(const struct change *change)
 {
-    struct gate_state state;
-
-    if (!gate_is_whole(change->gate))
-        return change->before.mode == SG_MODE_OFF;
-    gate_read_state(change->gate, &state);
-    return (state.mode & SG_MODE_MASK) == SG_MODE_OFF;
+    return gate_is_whole(change->gate) ? gate_mode(change->gate).mode == SG_MODE_OFF
+                                       : !change->before.on;
 }
 
 static int detach_report(const struct cmd_context *ctx, const struct change *change, json_t *names,
@@ -377,6 +374,26 @@ static void report_iface(const struct sync_result *result, const struct err *pro
                                     "xdp_mode", "none", "problem", problem->message));
 }
 
+/* The time of the last change is written down that often, if nothing else is. */
+#define CLOCK_SAVED_S 3600
+
+/*
+ * With -y the wall clock is right wherever it stands. Else it is noted from time to time, so that a
+ * clock that is dead after the next boot makes nothing that has ended begin again; a store that is
+ * read-only goes without.
+ */
+static int settle_clock(struct change *change, bool accept, struct err *e)
+{
+    int64_t now = time(NULL);
+
+    if (!accept && now > change->before.clock + CLOCK_SAVED_S)
+        store_set_clock(change->store, now, NULL);
+    if (!accept)
+        return 0;
+    gate_reset_clock(change->gate);
+    return store_set_clock(change->store, now, e);
+}
+
 static int sync_everything(const struct cmd_context *ctx, const struct change_options *options,
                            struct report *report, struct err *e)
 {
@@ -389,6 +406,8 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
     r = change_begin(options, &change, e);
     if (r == 0)
         r = store_verify(change.store, e);
+    if (r == 0)
+        r = settle_clock(&change, options->adopt, e);
     if (r == 0)
         r = sync_list(change.store, change.gate, &fixed, e);
     if (r == 0)
@@ -403,8 +422,9 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
         return r;
     out_done(&ctx->out, "list: %llu %s in force, %llu corrected; %s\n",
              (unsigned long long)counts.prefixes, counts.prefixes == 1 ? "prefix" : "prefixes",
-             (unsigned long long)(fixed + change.fixed), cmd_mode_name(change.before.mode));
-    if (options->adopt && change.before.mode == SG_MODE_OFF)
+             (unsigned long long)(fixed + change.fixed),
+             cmd_mode_name(change_mode_before(&change).mode));
+    if (options->adopt && !change.before.on)
         out_warn(&ctx->out,
                  "the list is empty: the gate is now off, and every source reaches ports %s\n",
                  cmd_ports(&change.before, ports));

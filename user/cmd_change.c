@@ -2,7 +2,6 @@
 /* edit, delete, disable: what changes entries that are there. See cmd.h and change.h. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "admit.h"
 #include "cmd.h"
@@ -35,7 +34,8 @@ static int begin(struct editing *editing, struct err *e)
     if (r < 0)
         return r;
     cmd_account(editing->ctx, editing->change.before.realm, &editing->account);
-    editing->outcome.mode_before = editing->outcome.mode_after = editing->change.before.mode;
+    editing->outcome.mode_before = editing->outcome.mode_after =
+        change_mode_before(&editing->change).mode;
     return store_read_rules(editing->change.store, &editing->outcome.left, e);
 }
 
@@ -97,14 +97,15 @@ static int fail_not_listed(const struct editing *editing, const char *text, cons
     const char *account = editing->account.name;
     struct store_entry entry;
     bool any = false;
-    int r = who ? store_find_covering(store, &editing->account, &who->first, &who->last, time(NULL),
-                                      &entry, e)
+    int r = who ? store_find_covering(store, &editing->account, &who->first, &who->last,
+                                      editing->change.now, &entry, e)
                 : -ENOENT;
 
     if (r == 0)
         return fail_part(editing, text, &entry, e);
     if (r == -ENOENT && who && !*account) {
-        r = store_find_covering(store, NULL, &who->first, &who->last, time(NULL), &entry, e);
+        r = store_find_covering(store, NULL, &who->first, &who->last, editing->change.now, &entry,
+                                e);
         if (r == 0)
             return fail_elsewhere(text, who, &entry, e);
     }
@@ -173,21 +174,31 @@ static int check_spelling(const struct cmd_context *ctx, struct err *e)
 
 /* ---- edit ---- */
 
-static int edit_entry(struct editing *editing, struct err *e)
+static int edit_entry(struct editing *editing, const struct cmd_end *end, struct err *e)
 {
     const char *remark = editing->ctx->options[OPT_REMARK];
+    struct store *store = editing->change.store;
     struct outcome *outcome = &editing->outcome;
     struct store_entry entry;
+    int64_t expires;
     int r = find_entry(editing, editing->ctx->args[0], &entry, e);
 
+    if (r == 0)
+        r = cmd_resolve_end(end, editing->change.now, &expires, e);
     if (r < 0)
         return r;
-    outcome->edited = strcmp(entry.remark, remark) != 0;
-    if (outcome->edited)
-        r = store_set_remark(editing->change.store, entry.id, remark, e);
+    if (remark && strcmp(entry.remark, remark) != 0) {
+        r = store_set_remark(store, entry.id, remark, e);
+        snprintf(entry.remark, sizeof(entry.remark), "%s", remark);
+        outcome->edited = 1;
+    }
+    if (r == 0 && end->given && expires != entry.expires) {
+        r = store_set_expires(store, &entry, expires, e);
+        entry.expires = expires;
+        outcome->edited = 1;
+    }
     if (r < 0)
         return r;
-    snprintf(entry.remark, sizeof(entry.remark), "%s", remark);
     outcome_add(outcome, outcome->edited ? "edited" : "unchanged", &entry);
     return change_commit(&editing->change, e);
 }
@@ -196,22 +207,25 @@ int cmd_edit(const struct cmd_context *ctx, struct err *e)
 {
     _cleanup_editing_ struct editing editing = {
         .ctx = ctx, .change = {.lock = -1}, .outcome = {.entries = json_array()}};
+    struct cmd_end end;
     int r;
 
     if (!editing.outcome.entries)
         return cmd_fail_memory(e);
-    if (!ctx->options[OPT_REMARK]) {
-        err_set(e, 0, EXIT_USAGE, "nothing to change: no --remark was given");
-        err_hint(e, "smtpgate edit %s --remark TEXT", ctx->args[0]);
+    r = cmd_parse_end(ctx, &end, e);
+    if (r == 0 && !ctx->options[OPT_REMARK] && !end.given) {
+        err_set(e, 0, EXIT_USAGE, "nothing to change: neither --remark nor an end was given");
+        err_hint(e, "smtpgate edit WHO --remark TEXT, or --for 8h, --until TIME, --forever");
         return -EINVAL;
     }
-    r = remark_check(ctx->options[OPT_REMARK], e);
+    if (r == 0 && ctx->options[OPT_REMARK])
+        r = remark_check(ctx->options[OPT_REMARK], e);
     if (r == 0)
         r = check_spelling(ctx, e);
     if (r == 0)
         r = begin(&editing, e);
     if (r == 0)
-        r = edit_entry(&editing, e);
+        r = edit_entry(&editing, &end, e);
     if (r < 0)
         return r;
     outcome_say_entries(ctx, &editing.outcome);
@@ -312,7 +326,7 @@ static int settle_lists(struct editing *editing, enum store_others others, const
         return r;
     left.others = others;
     editing->outcome.left = left;
-    opens = editing->change.before.mode != SG_MODE_OFF && !admit_may_close(&left);
+    opens = editing->change.before.on && !admit_may_close(&left);
     if (opens || editing->host_emptied || editing->accounts_emptied) {
         describe_loss(editing, &left, opens, verb, question);
         r = cmd_confirm(editing->ctx, question, e);
@@ -320,18 +334,47 @@ static int settle_lists(struct editing *editing, enum store_others others, const
     if (r < 0 || !opens)
         return r;
     editing->outcome.mode_after = SG_MODE_OFF;
-    return store_set_mode(editing->change.store, SG_MODE_OFF, e);
+    return store_set_on(editing->change.store, false, e);
 }
 
 /* ---- delete ---- */
+
+struct expiring {
+    struct editing *editing;
+    struct err *e;
+};
+
+static int delete_if_over(const struct store_entry *entry, void *arg)
+{
+    struct expiring *expiring = arg;
+    int r;
+
+    if (!entry->expires || entry->expires > expiring->editing->change.now)
+        return 0;
+    r = delete_entry(expiring->editing, entry, expiring->e);
+    if (r == 0)
+        outcome_add(&expiring->editing->outcome, "deleted", entry);
+    return r;
+}
+
+/* Of the list that is named, or of all. */
+static int delete_expired(struct editing *editing, struct err *e)
+{
+    const struct account *list = editing->ctx->options[OPT_ACCOUNT] ? &editing->account : NULL;
+    struct expiring expiring = {.editing = editing, .e = e};
+
+    return store_each_entry(editing->change.store, list, STORE_BY_ID, delete_if_over, &expiring, e);
+}
 
 static int delete_entries(struct editing *editing, struct err *e)
 {
     const struct cmd_context *ctx = editing->ctx;
     struct store_entry entry = {0};
     size_t i;
-    int r;
+    int r = ctx->options[OPT_EXPIRED] ? delete_expired(editing, e) : 0;
 
+    if (r < 0)
+        return r;
     for (i = 0; i < ctx->n_args; i++) {
         r = find_entry(editing, ctx->args[i], &entry, e);
         if (r == 0)
@@ -359,8 +402,8 @@ static void say_still_in(const struct editing *editing)
         struct who who;
 
         if (who_parse(ctx->args[i], &who, NULL) == 0 &&
-            store_find_covering(editing->change.store, NULL, &who.first, &who.last, time(NULL),
-                                &entry, NULL) == 0)
+            store_find_covering(editing->change.store, NULL, &who.first, &who.last,
+                                editing->change.now, &entry, NULL) == 0)
             out_note(&ctx->out, "%s still reaches the ports: %s\n", ctx->args[i],
                      cmd_entry(&entry, shown));
     }
@@ -374,6 +417,11 @@ int cmd_delete(const struct cmd_context *ctx, struct err *e)
 
     if (!editing.outcome.entries)
         return cmd_fail_memory(e);
+    if (!ctx->options[OPT_EXPIRED] == !ctx->n_args) {
+        err_set(e, 0, EXIT_USAGE, "delete takes entries (WHO... or '#ID'...), or --expired");
+        err_hint(e, "smtpgate help delete");
+        return -EINVAL;
+    }
     r = check_spelling(ctx, e);
     if (r == 0)
         r = begin(&editing, e);
@@ -381,12 +429,14 @@ int cmd_delete(const struct cmd_context *ctx, struct err *e)
         r = delete_entries(&editing, e);
     if (r < 0)
         return r;
+    if (!editing.outcome.deleted)
+        out_done(&ctx->out, "no entry's time is over\n");
     outcome_say_entries(ctx, &editing.outcome);
     say_still_in(&editing);
     outcome_say_mode(ctx, &editing.change, &editing.outcome);
     outcome_say_unattached(ctx, &editing.change, &editing.outcome);
     outcome_say_json(ctx, &editing.outcome);
-    return 0;
+    return editing.outcome.deleted ? 0 : EXIT_NO;
 }
 
 /* ---- disable ---- */
@@ -416,7 +466,7 @@ static int clear_list(struct editing *editing, struct err *e)
     struct clearing clearing = {.editing = editing, .e = e};
     int r = store_each_entry(editing->change.store, list, STORE_BY_ID, clear_entry, &clearing, e);
 
-    if (r == 0 && !editing->outcome.deleted && before->mode == SG_MODE_OFF)
+    if (r == 0 && !editing->outcome.deleted && !before->on)
         return change_commit(&editing->change, e);
     if (r == 0)
         r = settle_lists(editing, others, &disabling, e);

@@ -5,19 +5,27 @@
 
 #include "cmd.h"
 
+/* In two columns, so that all of them fit a small terminal. */
 static void help_all(const struct cmd_context *ctx)
 {
-    const struct cmd *cmd;
-    char left[64];
+    size_t count = 0, rows, i;
 
-    out_text(&ctx->out,
-             "Lets only listed addresses reach the SMTP ports of this host.\n\n"
-             "smtpgate [-j] [-n] [-y] [-q] [-v] [--state DIR] [--bpffs DIR] COMMAND\n\n");
-    for (cmd = cmd_table; cmd->name; cmd++) {
-        snprintf(left, sizeof(left), "%s %s", cmd->name, cmd->args);
-        out_text(&ctx->out, "  %-24s %s\n", left, cmd->summary);
+    while (cmd_table[count].name)
+        count++;
+    rows = (count + 1) / 2;
+    out_text(&ctx->out, "Lets only listed addresses reach the SMTP ports of this host.\n\n"
+                        "smtpgate [-jnyqv] [--state DIR] [--bpffs DIR] COMMAND ...\n\n");
+    for (i = 0; i < rows; i++) {
+        const struct cmd *left = &cmd_table[i], *right = &cmd_table[i + rows];
+
+        if (i + rows < count)
+            out_text(&ctx->out, "  %-8s %-29s%-8s %s\n", left->name, left->brief, right->name,
+                     right->brief);
+        else
+            out_text(&ctx->out, "  %-8s %s\n", left->name, left->brief);
     }
-    out_text(&ctx->out, "\n-j JSON  -n change nothing, show  -y no questions  -q quiet"
+    out_text(&ctx->out, "\nsmtpgate help COMMAND begins with examples.\n"
+                        "-j JSON  -n change nothing, show  -y no questions  -q quiet"
                         "  -v libbpf's words\n");
     out_text(&ctx->out,
              "exit: 0 yes  1 no  2 wrong use  3 unconfirmed  4 denied  5 refused  6 busy\n");

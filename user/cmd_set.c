@@ -195,7 +195,7 @@ static int confirm_realm(const struct cmd_context *ctx, struct change *change, c
 static int settle_mode(const struct cmd_context *ctx, struct change *change,
                        enum store_others others, struct err *e)
 {
-    bool closed = change->before.mode != SG_MODE_OFF, close;
+    bool closed = change->before.on, close;
     struct store_rules rules = {0};
     int r = store_read_rules(change->store, &rules, e);
 
@@ -210,7 +210,7 @@ static int settle_mode(const struct cmd_context *ctx, struct change *change,
                         e);
     if (r < 0 || close == closed)
         return r;
-    return store_set_mode(change->store, close ? SG_MODE_ENFORCE : SG_MODE_OFF, e);
+    return store_set_on(change->store, close, e);
 }
 
 /* Only what differs is written. */
@@ -245,12 +245,12 @@ static void say_mode(const struct cmd_context *ctx, const struct change *change,
     char ports[CMD_PORTS_MAX];
 
     cmd_ports(after, ports);
-    if (before->mode == SG_MODE_OFF && after->mode != SG_MODE_OFF)
+    if (!before->on && after->on)
         out_warn(&ctx->out,
                  "the gate %s on%s: every source that is in no list is dropped on ports %s;"
                  " accounts without a list of their own may send from nowhere\n",
                  is, change->guarding ? "" : ", once attached", ports);
-    if (before->mode != SG_MODE_OFF && after->mode == SG_MODE_OFF)
+    if (before->on && !after->on)
         out_warn(&ctx->out, "the gate %s off, and every source reaches ports %s\n", is, ports);
 }
 
@@ -266,7 +266,7 @@ static void say_opened(const struct cmd_context *ctx, const struct store_setting
         for (j = 0; j < after->n_ports; j++)
             if (after->ports[j].port == opened.ports[i].port && after->ports[j].guarded)
                 opened.ports[i].guarded = false;
-    if (*cmd_ports(&opened, ports) && before->mode != SG_MODE_OFF)
+    if (*cmd_ports(&opened, ports) && before->on)
         out_note(&ctx->out, "not guarded any more, and open to every source: %s\n", ports);
 }
 

@@ -18,6 +18,8 @@ struct listing {
     const char *filter; /* NULL none */
     bool by_address;    /* the filter is an address */
     struct addr address;
+    int64_t now;
+    bool expired;      /* only those */
     int account_width; /* of the column; 0: only the host list is shown, without one */
     uint64_t shown;
     struct err *e;
@@ -51,9 +53,31 @@ static int read_use(struct listing *listing, const struct store_entry *entry,
     return 0;
 }
 
+static bool is_over(const struct listing *listing, const struct store_entry *entry)
+{
+    return entry->expires && entry->expires <= listing->now;
+}
+
+/* "never", a time, or that it is over, and since when. */
+#define END_WIDTH 16
+static const char *end_words(const struct listing *listing, const struct store_entry *entry,
+                             char buf[OUT_TIME_MAX + 16])
+{
+    char text[OUT_TIME_MAX];
+
+    out_local_time(entry->expires, text);
+    if (is_over(listing, entry))
+        text[strcspn(text, " ")] = '\0'; /* the day will do */
+    snprintf(buf, OUT_TIME_MAX + 16, "%s%s", is_over(listing, entry) ? "ended " : "",
+             *text ? text : "never");
+    return buf;
+}
+
 static bool is_chosen(const struct listing *listing, const struct store_entry *entry,
                       const char *who)
 {
+    if (listing->expired && !is_over(listing, entry))
+        return false;
     if (!listing->filter)
         return true;
     if (listing->by_address)
@@ -68,7 +92,8 @@ static int list_entry(const struct store_entry *entry, void *arg)
 {
     struct listing *listing = arg;
     const struct out *out = &listing->ctx->out;
-    char who[WHO_TEXT_MAX], created[OUT_TIME_MAX], seen[OUT_TIME_MAX], expires[OUT_TIME_MAX];
+    char who[WHO_TEXT_MAX], created[OUT_TIME_MAX], seen[OUT_TIME_MAX];
+    char end[OUT_TIME_MAX + 16];
     int width = listing->account_width;
     struct gate_use use;
     int r;
@@ -80,26 +105,27 @@ static int list_entry(const struct store_entry *entry, void *arg)
     if (r < 0)
         return r;
     if (listing->shown++ == 0)
-        out_text(out, "%-5s %-30s %-*s%-16s %-16s %-16s %11s  %s\n", "ID", "WHO", width,
-                 width ? "ACCOUNT" : "", "ADDED", "EXPIRES", "LAST SEEN", "CONNECTIONS", "REMARK");
+        out_text(out, "%-5s %-30s %-*s%-16s %-*s %-16s %11s  %s\n", "ID", "WHO", width,
+                 width ? "ACCOUNT" : "", "ADDED", END_WIDTH, "EXPIRES", "LAST SEEN", "CONNECTIONS",
+                 "REMARK");
     out_local_time(entry->created, created);
-    out_local_time(entry->expires, expires);
     out_local_time((int64_t)use.last_seen, seen);
-    out_text(out, "#%-4lld %-30s %-*s%-16s %-16s %-16s %11llu%s%s\n", (long long)entry->id, who,
+    out_text(out, "#%-4lld %-30s %-*s%-16s %-*s %-16s %11llu%s%s\n", (long long)entry->id, who,
              width,
              !width            ? ""
              : *entry->account ? entry->account
                                : "-",
-             created, *expires ? expires : "never", *seen ? seen : "-",
+             created, END_WIDTH, end_words(listing, entry, end), *seen ? seen : "-",
              (unsigned long long)use.connections, *entry->remark ? "  " : "", entry->remark);
-    out_stream_item(
-        &listing->stream,
-        json_pack("{s:I, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:I}", "id", (json_int_t)entry->id,
-                  "who", who, "kind", who_kind_name(entry->who.kind), "account",
-                  out_json_text(entry->account), "remark", entry->remark, "created",
-                  out_json_time(entry->created), "expires", out_json_time(entry->expires),
-                  "last_seen", out_json_time((int64_t)use.last_seen), "connections",
-                  (json_int_t)use.connections));
+    out_stream_item(&listing->stream,
+                    json_pack("{s:I, s:s, s:s, s:o, s:s, s:o, s:o, s:b, s:o, s:I}", "id",
+                              (json_int_t)entry->id, "who", who, "kind",
+                              who_kind_name(entry->who.kind), "account",
+                              out_json_text(entry->account), "remark", entry->remark, "created",
+                              out_json_time(entry->created), "expires",
+                              out_json_time(entry->expires), "expired", is_over(listing, entry),
+                              "last_seen", out_json_time((int64_t)use.last_seen), "connections",
+                              (json_int_t)use.connections));
     return 0;
 }
 
@@ -109,7 +135,8 @@ static int list_entry(const struct store_entry *entry, void *arg)
 static int list_entries(const struct cmd_context *ctx, struct store *store, struct gate *gate,
                         struct err *e)
 {
-    struct listing listing = {.ctx = ctx, .gate = gate, .e = e};
+    struct listing listing = {
+        .ctx = ctx, .gate = gate, .expired = ctx->options[OPT_EXPIRED] != NULL, .e = e};
     struct store_rules rules = {0};
     struct account account;
     char shown[128];
@@ -118,6 +145,7 @@ static int list_entries(const struct cmd_context *ctx, struct store *store, stru
     if (r < 0)
         return r;
     cmd_account(ctx, rules.realm, &account);
+    listing.now = gate_now(gate, rules.clock);
     listing.account_width = rules.accounts ? ACCOUNT_WIDTH : 0;
     listing.filter = ctx->n_args ? ctx->args[0] : NULL;
     listing.by_address = listing.filter && addr_parse(listing.filter, &listing.address, NULL) == 0;
@@ -134,7 +162,7 @@ static int list_entries(const struct cmd_context *ctx, struct store *store, stru
         out_text(&ctx->out, "account %s has no list of its own\n",
                  text_escape(account.name, shown, sizeof(shown)));
     else if (!listing.shown)
-        out_text(&ctx->out, "no entries\n");
+        out_text(&ctx->out, listing.expired ? "no entry's time is over\n" : "no entries\n");
     return (listing.filter || *account.name) && !listing.shown ? EXIT_NO : 0;
 }
 
@@ -190,10 +218,10 @@ static int list_accounts(const struct cmd_context *ctx, struct store *store, str
     struct account_row row = {.listing = {.ctx = ctx, .gate = gate, .e = e}};
     int r;
 
-    if (ctx->n_args || ctx->options[OPT_ACCOUNT]) {
+    if (ctx->n_args || ctx->options[OPT_ACCOUNT] || ctx->options[OPT_EXPIRED]) {
         err_set(e, 0, EXIT_USAGE,
-                "--accounts shows all lists: it goes with no filter and no"
-                " --account");
+                "--accounts shows all lists: it goes with no filter, --account or"
+                " --expired");
         err_hint(e, "smtpgate list --accounts");
         return -EINVAL;
     }
@@ -230,6 +258,8 @@ struct checking {
     struct store *store;
     struct gate *gate; /* NULL when nothing is in the kernel */
     struct store_settings settings;
+    int64_t now;
+    enum sg_mode mode; /* as the store has it */
     json_t *results;
     bool attached; /* an interface is remembered as attached */
     bool guarding; /* and the gate is on one */
@@ -240,20 +270,11 @@ struct checking {
 static int ask_kernel(struct checking *checking, const struct addr *address, bool *ret_allowed,
                       struct err *e)
 {
-    struct prefix prefix = {.addr = *address, .len = (uint8_t)(addr_len(address->family) * 8)};
-    struct gate_state state;
-    struct gate_use use;
-    uint64_t mode;
-    int r;
+    int r = gate_lets_in(checking->gate, address, ret_allowed, e);
 
-    gate_read_state(checking->gate, &state);
-    mode = state.mode & SG_MODE_MASK;
-    r = gate_lookup(checking->gate, &prefix, &use, e);
-    if (r < 0 && r != -ENOENT)
-        return r;
-    *ret_allowed =
-        r == 0 || mode == SG_MODE_OFF || mode == SG_MODE_PAUSED || mode == SG_MODE_OBSERVE;
-    return 0;
+    if (r == 0)
+        *ret_allowed |= !mode_drops(gate_mode(checking->gate).mode);
+    return r;
 }
 
 /* What one address comes to. */
@@ -263,6 +284,7 @@ struct checked {
     bool disagree; /* kernel and store */
     bool allowed;  /* in the end */
     bool covered;  /* by @entry */
+    bool over;     /* would be, if the time of @entry were not over */
     struct store_entry entry;
 };
 
@@ -270,10 +292,13 @@ struct checked {
 static int find_entry(struct checking *checking, const struct account *list,
                       const struct addr *address, struct checked *checked, struct err *e)
 {
-    int r = store_find_covering(checking->store, list, address, address, time(NULL),
+    int r = store_find_covering(checking->store, list, address, address, checking->now,
                                 &checked->entry, e);
 
     checked->covered = r == 0;
+    if (r == -ENOENT)
+        r = store_find_covering(checking->store, list, address, address, 0, &checked->entry, e);
+    checked->over = r == 0 && !checked->covered;
     return r == -ENOENT ? 0 : r;
 }
 
@@ -285,7 +310,7 @@ static int judge_gate(struct checking *checking, const struct addr *address,
 
     if (r < 0)
         return r;
-    checked->gate = stored = checked->covered || checking->settings.mode == SG_MODE_OFF;
+    checked->gate = stored = checked->covered || !mode_drops(checking->mode);
     if (checking->gate)
         r = ask_kernel(checking, address, &checked->gate, e);
     checked->disagree = checked->gate != stored;
@@ -297,9 +322,9 @@ static int judge_account(struct checking *checking, const char *login, const str
                          struct checked *checked, struct err *e)
 {
     struct admission *admission = &checked->admission;
-    int r = admit_account(checking->store, login, address, time(NULL), admission, e);
+    int r = admit_account(checking->store, login, address, checking->now, admission, e);
 
-    checked->covered = false;
+    checked->covered = checked->over = false;
     if (r < 0 || (admission->by != ADMIT_BY_OWN && admission->by != ADMIT_BY_HOST))
         return r;
     return find_entry(checking, &admission->list, address, checked, e);
@@ -324,10 +349,25 @@ static int judge(struct checking *checking, const struct addr *address, struct c
     return 0;
 }
 
+/* Why an address without an entry gets what it gets. */
+static const char *mode_why(enum sg_mode mode)
+{
+    switch (mode) {
+    case SG_MODE_OFF:
+        return "the gate is off";
+    case SG_MODE_OBSERVE:
+        return "no entry covers it, but the gate only observes";
+    case SG_MODE_PAUSED:
+        return "no entry covers it, but the gate is paused";
+    case SG_MODE_ENFORCE:
+    default:
+        return "no entry covers it";
+    }
+}
+
 static const char *check_why(const struct checking *checking, const struct checked *checked,
                              char buf[CMD_ENTRY_MAX + 64])
 {
-    bool off = checking->settings.mode == SG_MODE_OFF;
     char text[CMD_ENTRY_MAX];
 
     if (checked->covered) {
@@ -337,8 +377,13 @@ static const char *check_why(const struct checking *checking, const struct check
                      : "");
         return buf;
     }
+    if (checked->over && mode_drops(checking->mode)) {
+        snprintf(buf, CMD_ENTRY_MAX + 64, "the time of %s is over",
+                 cmd_entry(&checked->entry, text));
+        return buf;
+    }
     if (!checking->ctx->options[OPT_ACCOUNT])
-        return off ? "the gate is off" : "no entry covers it";
+        return mode_why(checking->mode);
     switch (checked->admission.by) {
     case ADMIT_BY_OWN:
         return "no entry of the account's own list covers it";
@@ -350,6 +395,8 @@ static const char *check_why(const struct checking *checking, const struct check
                      " set)"
                    : "the account has no list, and others may send from nowhere (smtpgate help"
                      " set)";
+    case ADMIT_BY_MODE:
+        return "lists are not enforced now (smtpgate status)";
     case ADMIT_BY_NONE:
     default:
         return "the gate is off";
@@ -359,6 +406,7 @@ static const char *check_why(const struct checking *checking, const struct check
 static const char *list_name(enum admit_by by)
 {
     return by == ADMIT_BY_OWN      ? "account"
+           : by == ADMIT_BY_MODE   ? "mode"
            : by == ADMIT_BY_HOST   ? "host"
            : by == ADMIT_BY_OTHERS ? "others"
                                    : "none";
@@ -427,8 +475,11 @@ static int check_all(struct checking *checking, struct gate *gate, const struct 
     size_t i;
     int r = store_read_settings(checking->store, &checking->settings, e);
 
-    if (r == 0)
-        r = read_attached(checking, gate, e);
+    if (r < 0)
+        return r;
+    checking->now = gate_now(checking->gate, checking->settings.clock);
+    checking->mode = mode_at(checking->settings.on, &checking->settings.plan, checking->now).mode;
+    r = read_attached(checking, gate, e);
     for (i = 0; r == 0 && i < ctx->n_args; i++)
         r = check_address(checking, &addresses[i], e);
     if (r < 0)

@@ -184,23 +184,12 @@ static const char *mode_words(enum sg_mode mode, const struct store_counts *coun
 }
 
 /* What is in force: the kernel's word if there is a gate, whatever the store says. */
-static enum sg_mode mode_in_force(const struct view *view)
+static struct mode_plan mode_in_force(const struct view *view)
 {
-    struct gate_state state;
-
-    if (!view->check.present)
-        return view->settings.mode;
-    gate_read_state(view->gate, &state);
-    switch (state.mode & SG_MODE_MASK) {
-    case SG_MODE_OFF:
-        return SG_MODE_OFF;
-    case SG_MODE_OBSERVE:
-        return SG_MODE_OBSERVE;
-    case SG_MODE_PAUSED:
-        return SG_MODE_PAUSED;
-    default:
-        return SG_MODE_ENFORCE;
-    }
+    if (view->check.present)
+        return gate_mode(view->gate);
+    return mode_at(view->settings.on, &view->settings.plan,
+                   gate_now(view->gate, view->settings.clock));
 }
 
 static const char *step_words(const struct view *view, char *buf, size_t size)
@@ -218,6 +207,11 @@ static const char *step_words(const struct view *view, char *buf, size_t size)
         snprintf(buf, size, "OUT OF STEP: not in the kernel");
     else if (!check->same_store)
         snprintf(buf, size, "OUT OF STEP: the kernel's gate was made from another store");
+    else if (!check->clock)
+        snprintf(buf, size, "OUT OF STEP: the clock was set forward, and ends are by the old one");
+    else if (check->differing && !check->missing && !check->surplus)
+        snprintf(buf, size, "OUT OF STEP: in the kernel %llu end at another time",
+                 (unsigned long long)check->differing);
     else if (check->missing || check->surplus)
         snprintf(buf, size, "OUT OF STEP: the kernel lacks %llu and has %llu too many",
                  (unsigned long long)check->missing, (unsigned long long)check->surplus);
@@ -300,18 +294,35 @@ static const char *accounts_words(const struct view *view, char *buf, size_t siz
     return buf;
 }
 
+/* What comes then: "; until 2026-12-01 18:00 (in 2 min), then observe" and how to prevent it. */
+static const char *plan_words(const struct view *view, const struct mode_plan *plan, char *buf,
+                              size_t size)
+{
+    char time[OUT_TIME_MAX], left[32];
+
+    buf[0] = '\0';
+    if (!plan->until)
+        return buf;
+    out_local_time(plan->until, time);
+    cmd_time_left(plan->until - gate_now(view->gate, view->settings.clock), left);
+    snprintf(buf, size, "; until %s (%s), then %s%s", time, left, cmd_mode_name(plan->then),
+             plan->mode == SG_MODE_ENFORCE ? " (to stay: smtpgate confirm)" : "");
+    return buf;
+}
+
 static void status_text(const struct cmd_context *ctx, const struct view *view)
 {
     const struct out *out = &ctx->out;
-    char ports[CMD_PORTS_MAX], words[160], label[CMD_NAME_MAX], accounts[96];
-    enum sg_mode mode = mode_in_force(view);
+    char ports[CMD_PORTS_MAX], words[160], label[CMD_NAME_MAX], accounts[96], later[192];
+    struct mode_plan plan = mode_in_force(view);
     unsigned long long entries = view->counts.entries, prefixes = view->counts.prefixes;
     size_t i;
 
-    out_text(out, "mode     %s: %s\n", cmd_mode_name(mode),
-             mode == SG_MODE_ENFORCE && !sync_has_live_link(&view->ifaces)
+    out_text(out, "mode     %s: %s%s\n", cmd_mode_name(plan.mode),
+             plan.mode == SG_MODE_ENFORCE && !sync_has_live_link(&view->ifaces)
                  ? "but attached nowhere, so nothing is dropped"
-                 : mode_words(mode, &view->counts));
+                 : mode_words(plan.mode, &view->counts),
+             plan_words(view, &plan, later, sizeof(later)));
     out_text(out, "list     %llu %s%s, %llu %s; %s\n", entries, entries == 1 ? "entry" : "entries",
              accounts_words(view, accounts, sizeof(accounts)), prefixes,
              prefixes == 1 ? "prefix" : "prefixes", step_words(view, words, sizeof(words)));
@@ -370,21 +381,25 @@ static json_t *ifaces_json(const struct view *view)
 
 static void status_json(const struct cmd_context *ctx, const struct view *view)
 {
+    struct mode_plan plan = mode_in_force(view);
     char words[160];
 
-    out_json(&ctx->out,
-             json_pack("{s:s, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:{s:o, s:o, s:o}}",
-                       "mode", cmd_mode_name(mode_in_force(view)), "healthy", all_good(view),
-                       "in_sync", in_sync(view), "step", step_words(view, words, sizeof(words)),
-                       "entries", number(view->counts.entries), "prefixes",
-                       number(view->counts.prefixes), "host_entries",
-                       number(view->counts.host_entries), "accounts", number(view->counts.accounts),
-                       "others",
-                       view->settings.others == STORE_OTHERS_NOWHERE ? "nowhere" : "anywhere",
-                       "ports", ports_json(&view->settings), "interfaces", ifaces_json(view),
-                       "counters", "passed", number(sum_verdict(&view->total, SG_VERDICT_PASS)),
-                       "dropped", number(sum_verdict(&view->total, SG_VERDICT_DROP)), "would_drop",
-                       number(sum_verdict(&view->total, SG_VERDICT_WOULD_DROP))));
+    out_json(
+        &ctx->out,
+        json_pack("{s:s, s:o, s:o, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o,"
+                  " s:{s:o, s:o, s:o}}",
+                  "mode", cmd_mode_name(plan.mode), "mode_until", out_json_time(plan.until),
+                  "mode_then", plan.until ? json_string(cmd_mode_name(plan.then)) : json_null(),
+                  "healthy", all_good(view), "in_sync", in_sync(view), "step",
+                  step_words(view, words, sizeof(words)), "entries", number(view->counts.entries),
+                  "temporary", number(view->counts.temporary), "prefixes",
+                  number(view->counts.prefixes), "host_entries", number(view->counts.host_entries),
+                  "accounts", number(view->counts.accounts), "others",
+                  view->settings.others == STORE_OTHERS_NOWHERE ? "nowhere" : "anywhere", "ports",
+                  ports_json(&view->settings), "interfaces", ifaces_json(view), "counters",
+                  "passed", number(sum_verdict(&view->total, SG_VERDICT_PASS)), "dropped",
+                  number(sum_verdict(&view->total, SG_VERDICT_DROP)), "would_drop",
+                  number(sum_verdict(&view->total, SG_VERDICT_WOULD_DROP))));
 }
 
 int cmd_status(const struct cmd_context *ctx, struct err *e)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int delta_push(struct delta *delta, const struct prefix *prefix, int step)
+int delta_push(struct delta *delta, const struct prefix *prefix, int64_t before, int64_t after)
 {
     struct delta_item *items;
     size_t room;
@@ -19,14 +19,18 @@ int delta_push(struct delta *delta, const struct prefix *prefix, int step)
         delta->items = items;
         delta->room = room;
     }
-    delta->items[delta->count++] = (struct delta_item){.prefix = *prefix, .step = step};
+    delta->items[delta->count] = (struct delta_item){
+        .prefix = *prefix, .before = before, .after = after, .order = delta->count};
+    delta->count++;
     return 0;
 }
 
 static int item_cmp(const void *a, const void *b)
 {
-    return prefix_cmp(&((const struct delta_item *)a)->prefix,
-                      &((const struct delta_item *)b)->prefix);
+    const struct delta_item *left = a, *right = b;
+    int order = prefix_cmp(&left->prefix, &right->prefix);
+
+    return order ? order : (left->order > right->order) - (left->order < right->order);
 }
 
 void delta_settle(struct delta *delta)
@@ -39,8 +43,9 @@ void delta_settle(struct delta *delta)
         struct delta_item sum = delta->items[from++];
 
         while (from < delta->count && !prefix_cmp(&sum.prefix, &delta->items[from].prefix))
-            sum.step += delta->items[from++].step;
-        if (sum.step)
+            sum.after = delta->items[from++].after;
+        sum.order = to;
+        if (sum.before != sum.after)
             delta->items[to++] = sum;
     }
     delta->count = to;

@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The prefixes that a change of the list adds to and removes from the tries: what the store
- * collects in a transaction and the gate applies. Knows neither of them.
+ * The prefixes that a change of the list adds to, changes in and removes from the tries: what the
+ * store collects in a transaction and the gate applies. Knows neither of them.
  */
 #ifndef SMTPGATE_DELTA_H
 #define SMTPGATE_DELTA_H
 
-#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "prefix.h"
 
+/* Until when a prefix lets in: Unix seconds, or one of these. Later is more: they compare. */
+#define UNTIL_ABSENT  INT64_C(-1) /* it is not there */
+#define UNTIL_FOREVER INT64_MAX
+
+/* @after > @before: more is let in; less: less. */
 struct delta_item {
     struct prefix prefix;
-    int step; /* +1 the prefix came, -1 it went */
+    int64_t before, after;
+    size_t order; /* of being pushed */
 };
 
 /* Zero-initialise; free with delta_free(). */
@@ -24,11 +30,11 @@ struct delta {
 };
 
 /* Records a step. -ENOMEM leaves the delta as it was. */
-int delta_push(struct delta *delta, const struct prefix *prefix, int step);
+int delta_push(struct delta *delta, const struct prefix *prefix, int64_t before, int64_t after);
 
 /*
- * Sorts by prefix and sums the steps, so that each prefix stands there once and what came and went
- * within the change is gone. Steps of one prefix alternate, so a sum is -1, 0 or +1.
+ * Sorts by prefix and joins the steps of each, so that a prefix stands there once, with what it was
+ * before the first and is after the last; what is as it was is gone.
  */
 void delta_settle(struct delta *delta);
 

@@ -42,6 +42,7 @@ struct gate {
     int maps[SHARED_MAPS];  /* -1 missing */
     bool made[SHARED_MAPS]; /* by us */
     struct sg_config *config;
+    int setter; /* the program that changes ends in place; -1 not loaded yet */
 };
 
 static void cleanup_skeleton(struct smtpgate_bpf **skel)
@@ -202,6 +203,7 @@ int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct e
     if (!gate)
         return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
     memset(gate->maps, -1, sizeof(gate->maps));
+    gate->setter = -1;
     gate->writable = writable;
     if (snprintf(gate->dir, sizeof(gate->dir), "%s", bpffs) >= (int)sizeof(gate->dir))
         return err_set(e, -ENAMETOOLONG, EXIT_USAGE, "the bpffs directory's name is too long");
@@ -224,6 +226,7 @@ void gate_close(struct gate *gate)
         free(gate->config);
     for (i = 0; i < SHARED_MAPS; i++)
         cleanup_close(&gate->maps[i]);
+    cleanup_close(&gate->setter);
     free(gate);
 }
 
@@ -427,6 +430,7 @@ int gate_make_maps(struct gate *gate, struct err *e)
     if (r < 0)
         return r;
     bpf_program__set_autoload(skel->progs.smtpgate, false);
+    bpf_program__set_autoload(skel->progs.sg_set_until, false);
     bpf_map__set_autocreate(skel->maps.count, false);
     r = smtpgate_bpf__load(skel);
     if (r < 0)
@@ -484,10 +488,128 @@ void gate_set_applied(struct gate *gate, uint64_t revision)
     __atomic_store_n(&gate->config->applied, revision, __ATOMIC_SEQ_CST);
 }
 
-void gate_set_mode(struct gate *gate, enum sg_mode mode)
+/* ---- time ---- */
+
+/* A difference below is the reading of two clocks one after the other, or slewing's rounding. */
+#define CLOCK_STEP_MS 500
+
+static int64_t read_ms(clockid_t clock)
 {
-    __atomic_store_n(&gate->config->mode, (uint64_t)mode, __ATOMIC_RELEASE);
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
+
+/* From CLOCK_BOOTTIME to the wall clock, or to @floor if that is later. */
+static int64_t wall_offset(int64_t floor)
+{
+    int64_t boot = read_ms(CLOCK_BOOTTIME), wall = read_ms(CLOCK_REALTIME);
+
+    if (floor > INT64_MAX / 1000)
+        floor = 0;
+    return (wall > floor * 1000 ? wall : floor * 1000) - boot;
+}
+
+static int64_t clock_of(const struct gate *gate)
+{
+    return gate->config ? __atomic_load_n(&gate->config->clock, __ATOMIC_RELAXED) : 0;
+}
+
+bool gate_clock_is_behind(const struct gate *gate, int64_t floor)
+{
+    return wall_offset(floor) > clock_of(gate) + CLOCK_STEP_MS;
+}
+
+void gate_adjust_clock(struct gate *gate, int64_t floor)
+{
+    if (gate_clock_is_behind(gate, floor))
+        __atomic_store_n(&gate->config->clock, wall_offset(floor), __ATOMIC_RELEASE);
+}
+
+void gate_reset_clock(struct gate *gate)
+{
+    __atomic_store_n(&gate->config->clock, wall_offset(0), __ATOMIC_RELEASE);
+}
+
+int64_t gate_now(const struct gate *gate, int64_t floor)
+{
+    int64_t wall = wall_offset(floor), kept = gate ? clock_of(gate) : 0;
+
+    return (read_ms(CLOCK_BOOTTIME) + (kept && wall <= kept + CLOCK_STEP_MS ? kept : wall)) / 1000;
+}
+
+/* A deadline in ms of CLOCK_BOOTTIME, of @bits; 0 is none, so one before the boot is 1. */
+static uint64_t deadline_of(const struct gate *gate, int64_t until, unsigned int bits)
+{
+    int64_t ms = until < INT64_MAX / 1000 ? until * 1000 - clock_of(gate) : INT64_MAX;
+    int64_t most = (INT64_C(1) << bits) - 1;
+
+    return (uint64_t)(ms < 1 ? 1 : ms > most ? most : ms);
+}
+
+static int64_t until_of(const struct gate *gate, uint64_t deadline)
+{
+    return ((int64_t)deadline + clock_of(gate)) / 1000;
+}
+
+#define UNTIL_BITS (64 - SG_UNTIL_DEADLINE_SHIFT)
+#define MODE_BITS  (64 - SG_MODE_DEADLINE_SHIFT)
+
+int64_t gate_round_until(const struct gate *gate, int64_t until)
+{
+    return until == UNTIL_FOREVER ? until : until_of(gate, deadline_of(gate, until, UNTIL_BITS));
+}
+
+static bool is_over(uint64_t deadline)
+{
+    return deadline && read_ms(CLOCK_BOOTTIME) >= (int64_t)deadline;
+}
+
+/* ---- the mode ---- */
+
+static uint64_t mode_word(const struct gate *gate, const struct mode_plan *plan)
+{
+    if (!plan->until)
+        return plan->mode;
+    return plan->mode | (uint64_t)plan->then << SG_MODE_NEXT_SHIFT |
+           deadline_of(gate, plan->until, MODE_BITS) << SG_MODE_DEADLINE_SHIFT;
+}
+
+void gate_set_mode(struct gate *gate, const struct mode_plan *plan)
+{
+    __atomic_store_n(&gate->config->mode, mode_word(gate, plan), __ATOMIC_RELEASE);
+}
+
+bool gate_mode_is(const struct gate *gate, const struct mode_plan *plan)
+{
+    return __atomic_load_n(&gate->config->mode, __ATOMIC_RELAXED) == mode_word(gate, plan);
+}
+
+/* As the program takes it. */
+static enum sg_mode known_mode(uint64_t word)
+{
+    word &= SG_MODE_MASK;
+    return word == SG_MODE_OFF || word == SG_MODE_OBSERVE || word == SG_MODE_PAUSED
+               ? (enum sg_mode)word
+               : SG_MODE_ENFORCE;
+}
+
+struct mode_plan gate_mode(const struct gate *gate)
+{
+    uint64_t word = __atomic_load_n(&gate->config->mode, __ATOMIC_RELAXED);
+    uint64_t deadline = word >> SG_MODE_DEADLINE_SHIFT;
+    enum sg_mode then = known_mode(word >> SG_MODE_NEXT_SHIFT);
+
+    if (!deadline)
+        then = known_mode(word);
+    if (!deadline || is_over(deadline))
+        return (struct mode_plan){.mode = then, .then = then};
+    return (struct mode_plan){
+        .mode = known_mode(word), .then = then, .until = until_of(gate, deadline)};
+}
+
+/* ---- ports ---- */
 
 void gate_set_ports(struct gate *gate, const uint8_t *slots)
 {
@@ -527,10 +649,18 @@ static int trie_of(const struct gate *gate, const struct prefix *prefix, union t
     return gate->maps[MAP_ALLOW6];
 }
 
-int gate_add_prefix(struct gate *gate, const struct prefix *prefix, bool *ret_added, struct err *e)
+static uint64_t until_word(const struct gate *gate, const struct prefix *prefix, int64_t until)
+{
+    uint64_t deadline = until == UNTIL_FOREVER ? 0 : deadline_of(gate, until, UNTIL_BITS);
+
+    return deadline << SG_UNTIL_DEADLINE_SHIFT | prefix->len;
+}
+
+int gate_add_prefix(struct gate *gate, const struct prefix *prefix, int64_t until, bool *ret_added,
+                    struct err *e)
 {
     struct timespec pause = {.tv_nsec = 1000000};
-    const struct sg_allow value = {0};
+    const struct sg_allow value = {.until = until_word(gate, prefix, until)};
     union trie_key key;
     int fd = trie_of(gate, prefix, &key);
     unsigned int tries;
@@ -554,6 +684,40 @@ int gate_add_prefix(struct gate *gate, const struct prefix *prefix, bool *ret_ad
     return fail_kernel(r, "add a prefix", e);
 }
 
+static int load_setter(struct gate *gate, struct err *e)
+{
+    _cleanup_skeleton_ struct smtpgate_bpf *skel = NULL;
+    int r = gate->setter < 0 ? open_skeleton(gate, &skel, e) : 0;
+
+    if (r < 0 || gate->setter >= 0)
+        return r;
+    bpf_program__set_autoload(skel->progs.smtpgate, false);
+    bpf_map__set_autocreate(skel->maps.count, false);
+    r = smtpgate_bpf__load(skel);
+    if (r < 0)
+        return fail_kernel(r, "load the program that sets ends", e);
+    gate->setter = fcntl(bpf_program__fd(skel->progs.sg_set_until), F_DUPFD_CLOEXEC, 3);
+    return gate->setter < 0 ? fail_kernel(-errno, "keep a program open", e) : 0;
+}
+
+int gate_set_until(struct gate *gate, const struct prefix *prefix, int64_t until, struct err *e)
+{
+    struct sg_set_until wish = {
+        .until = until_word(gate, prefix, until),
+        .family = prefix->addr.family == ADDR_IP4 ? SG_FAMILY_IP4 : SG_FAMILY_IP6,
+    };
+    LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = &wish, .data_size_in = sizeof(wish));
+    int r = load_setter(gate, e);
+
+    if (r < 0)
+        return r;
+    memcpy(wish.addr, prefix->addr.bytes, addr_len(prefix->addr.family));
+    r = bpf_prog_test_run_opts(gate->setter, &opts);
+    if (r == 0 && opts.retval != XDP_PASS)
+        r = -ENOENT;
+    return r < 0 ? fail_kernel(r, "change the end of a prefix", e) : 0;
+}
+
 int gate_delete_prefix(struct gate *gate, const struct prefix *prefix, struct err *e)
 {
     union trie_key key;
@@ -562,20 +726,27 @@ int gate_delete_prefix(struct gate *gate, const struct prefix *prefix, struct er
     return r < 0 && r != -ENOENT ? fail_kernel(r, "delete a prefix", e) : 0;
 }
 
-static int each_prefix(int fd, enum addr_family family,
-                       int (*fn)(const struct prefix *prefix, void *arg), void *arg, struct err *e)
+static int each_prefix(const struct gate *gate, enum map map, enum addr_family family,
+                       int (*fn)(const struct prefix *prefix, int64_t until, void *arg), void *arg,
+                       struct err *e)
 {
     union trie_key key, next;
+    struct sg_allow value;
     bool first = true;
     int r;
 
-    while ((r = bpf_map_get_next_key(fd, first ? NULL : &key, &next)) == 0) {
+    while ((r = bpf_map_get_next_key(gate->maps[map], first ? NULL : &key, &next)) == 0) {
         struct prefix prefix = {.addr = {.family = family}};
+        uint64_t deadline;
 
+        r = bpf_map_lookup_elem(gate->maps[map], &next, &value);
+        if (r < 0)
+            break;
         prefix.len = (uint8_t)next.ip4.prefixlen; /* stands first in both */
         memcpy(prefix.addr.bytes, family == ADDR_IP4 ? next.ip4.addr : next.ip6.addr,
                addr_len(family));
-        r = fn(&prefix, arg);
+        deadline = value.until >> SG_UNTIL_DEADLINE_SHIFT;
+        r = fn(&prefix, deadline ? until_of(gate, deadline) : UNTIL_FOREVER, arg);
         if (r)
             return r;
         key = next;
@@ -584,12 +755,13 @@ static int each_prefix(int fd, enum addr_family family,
     return r == -ENOENT ? 0 : fail_kernel(r, "read the list", e);
 }
 
-int gate_each_prefix(struct gate *gate, int (*fn)(const struct prefix *prefix, void *arg),
-                     void *arg, struct err *e)
+int gate_each_prefix(struct gate *gate,
+                     int (*fn)(const struct prefix *prefix, int64_t until, void *arg), void *arg,
+                     struct err *e)
 {
-    int r = each_prefix(gate->maps[MAP_ALLOW4], ADDR_IP4, fn, arg, e);
+    int r = each_prefix(gate, MAP_ALLOW4, ADDR_IP4, fn, arg, e);
 
-    return r ? r : each_prefix(gate->maps[MAP_ALLOW6], ADDR_IP6, fn, arg, e);
+    return r ? r : each_prefix(gate, MAP_ALLOW6, ADDR_IP6, fn, arg, e);
 }
 
 /* CLOCK_BOOTTIME nanoseconds as Unix seconds. */
@@ -620,6 +792,28 @@ int gate_lookup(struct gate *gate, const struct prefix *prefix, struct gate_use 
     ret_use->last_seen = boot_to_unix(value.last_seen);
     ret_use->connections = value.connections;
     return 0;
+}
+
+/* As the program does it: from a prefix that has ended to the next shorter one. */
+int gate_lets_in(struct gate *gate, const struct addr *addr, bool *ret_in, struct err *e)
+{
+    struct prefix prefix = {.addr = *addr, .len = (uint8_t)(addr_len(addr->family) * 8)};
+    struct sg_allow value = {0};
+    union trie_key key;
+
+    for (;;) {
+        int r = bpf_map_lookup_elem(trie_of(gate, &prefix, &key), &key, &value);
+        uint64_t len = value.until & SG_UNTIL_LEN_MASK;
+        bool over = r == 0 && is_over(value.until >> SG_UNTIL_DEADLINE_SHIFT);
+
+        if (r < 0 && r != -ENOENT)
+            return fail_kernel(r, "read the list", e);
+        if (r < 0 || !over || !len || len > prefix.len) {
+            *ret_in = r == 0 && !over;
+            return 0;
+        }
+        prefix.len = (uint8_t)(len - 1);
+    }
 }
 
 /* ---- interfaces ---- */
@@ -794,6 +988,7 @@ static int load_program(const struct gate *gate, uint32_t id, struct smtpgate_bp
         libbpf_probe_bpf_helper(BPF_PROG_TYPE_XDP, BPF_FUNC_xdp_load_bytes, NULL) == 1;
     if (skel->rodata->sg_frags)
         bpf_program__set_flags(skel->progs.smtpgate, BPF_F_XDP_HAS_FRAGS);
+    bpf_program__set_autoload(skel->progs.sg_set_until, false);
     r = smtpgate_bpf__load(skel);
     if (r < 0)
         return fail_kernel(r, "load the program", e);

@@ -13,7 +13,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "delta.h"
 #include "err.h"
+#include "mode.h"
 #include "prefix.h"
 #include "smtpgate_types.h"
 #include "util.h"
@@ -65,12 +67,39 @@ struct gate_state {
     uint64_t mode;    /* the raw word */
 };
 
+/*
+ * ---- time ----
+ *
+ * Deadlines in the kernel are moments of CLOCK_BOOTTIME, which runs on whatever is done to the wall
+ * clock. They are made with one offset between the two, which the gate keeps; what is told here is
+ * always Unix seconds.
+ *
+ * The offset only grows: a wall clock that is set back prolongs nothing, and one that stands before
+ * @floor (Unix seconds: when the store was last changed; a machine's clock may be dead) is taken to
+ * stand there. One that is set forward is followed by gate_adjust_clock(), after which all
+ * deadlines have to be made anew.
+ */
+
+/* The wall clock has gone forward by more than a moment since the deadlines were made. */
+bool gate_clock_is_behind(const struct gate *gate, int64_t floor);
+void gate_adjust_clock(struct gate *gate, int64_t floor);
+/* Follows the wall clock, wherever it stands. */
+void gate_reset_clock(struct gate *gate);
+/* The time, Unix seconds. @gate may be NULL, or have no clock yet. */
+int64_t gate_now(const struct gate *gate, int64_t floor);
+/* The end of a prefix as the kernel would tell it: before the boot is at the boot. */
+int64_t gate_round_until(const struct gate *gate, int64_t until);
+
 void gate_read_state(const struct gate *gate, struct gate_state *ret_state);
 void gate_set_store_id(struct gate *gate, uint64_t store_id);
 /* The maps hold a list: from here on a program may use them. */
 void gate_set_filled(struct gate *gate);
 void gate_set_applied(struct gate *gate, uint64_t revision);
-void gate_set_mode(struct gate *gate, enum sg_mode mode);
+/* The mode, what follows and when, in one word. */
+void gate_set_mode(struct gate *gate, const struct mode_plan *plan);
+bool gate_mode_is(const struct gate *gate, const struct mode_plan *plan);
+/* What is in force now: a deadline that has passed is gone from it. */
+struct mode_plan gate_mode(const struct gate *gate);
 /* @slots has 65536 bytes, by port: 0 not guarded, else 1 + counter slot. */
 void gate_set_ports(struct gate *gate, const uint8_t *slots);
 bool gate_ports_are(const struct gate *gate, const uint8_t *slots);
@@ -83,18 +112,24 @@ struct gate_use {
 };
 
 /*
- * Adding a prefix that is there already is no error; @ret_added (may be NULL) tells. A transient
- * ENOMEM is retried for some 60 ms.
+ * Adding a prefix that is there already is no error and changes nothing; @ret_added (may be NULL)
+ * tells. A transient ENOMEM is retried for some 60 ms. @until: Unix seconds or UNTIL_FOREVER.
  */
-int gate_add_prefix(struct gate *gate, const struct prefix *prefix, bool *ret_added, struct err *e);
+int gate_add_prefix(struct gate *gate, const struct prefix *prefix, int64_t until, bool *ret_added,
+                    struct err *e);
+/* Of one that is there, in place: wants no memory, loses no count. */
+int gate_set_until(struct gate *gate, const struct prefix *prefix, int64_t until, struct err *e);
 /* Deleting one that is not there is no error. */
 int gate_delete_prefix(struct gate *gate, const struct prefix *prefix, struct err *e);
 /* Every prefix of both tries, in no order. The tries must not be changed meanwhile. */
-int gate_each_prefix(struct gate *gate, int (*fn)(const struct prefix *prefix, void *arg),
-                     void *arg, struct err *e);
-/* What the program would find for a source (a full-length prefix) or below one; -ENOENT none. */
+int gate_each_prefix(struct gate *gate,
+                     int (*fn)(const struct prefix *prefix, int64_t until, void *arg), void *arg,
+                     struct err *e);
+/* The use of a prefix that is there, or of the longest there is around it; -ENOENT none. */
 int gate_lookup(struct gate *gate, const struct prefix *prefix, struct gate_use *ret_use,
                 struct err *e);
+/* Whether the program would find @addr listed. */
+int gate_lets_in(struct gate *gate, const struct addr *addr, bool *ret_in, struct err *e);
 
 /* ---- interfaces ---- */
 

@@ -215,6 +215,33 @@ static int check_args(const struct invocation *inv, struct err *e)
     return -EINVAL;
 }
 
+/* The words after the program's name, as one would type them, cut where @line ends. */
+static void join_words(int argc, char **argv, char *line, size_t size)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "@%+=:,./-_";
+    char word[512];
+    size_t used = 0;
+    int i;
+
+    line[0] = '\0';
+    for (i = 1; i < argc && used < size - 1; i++) {
+        const char *quote = *argv[i] && strspn(argv[i], plain) == strlen(argv[i]) ? "" : "'";
+        int wrote;
+
+        text_escape(argv[i], word, sizeof(word));
+        wrote = snprintf(line + used, size - used, "%s%s%s%s", used ? " " : "", quote, word, quote);
+        used += wrote > 0 ? (size_t)wrote : 0;
+    }
+    if (used < size)
+        return;
+    /* Cut between characters, with a sign of it. */
+    used = size - 4;
+    while (used && ((unsigned char)line[used] & 0xc0) == 0x80)
+        used--;
+    snprintf(line + used, size - used, "...");
+}
+
 static int parse(struct invocation *inv, int argc, char **argv, struct err *e)
 {
     static char status[] = "status", *bare[] = {status, NULL};
@@ -294,8 +321,11 @@ int main(int argc, char **argv)
         .ctx = {.state = environment_or("SMTPGATE_STATE", "/var/lib/smtpgate"),
                 .bpffs = environment_or("SMTPGATE_BPFFS", "/sys/fs/bpf/smtpgate")}};
     struct err e = {0};
+    char line[256];
     int r;
 
+    join_words(argc, argv, line, sizeof(line));
+    inv.ctx.line = line;
     hold_standard_descriptors();
     r = parse(&inv, argc, argv, &e);
     if (r < 0)

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "when.h"
+
 void outcome_free(struct outcome *outcome)
 {
     json_decref(outcome->entries);
@@ -22,10 +24,10 @@ void outcome_add(struct outcome *outcome, const char *result, const struct store
     if (outcome->brief)
         return;
     json_array_append_new(outcome->entries,
-                          json_pack("{s:I, s:s, s:o, s:s, s:s}", "id", (json_int_t)entry->id, "who",
-                                    who_print(&entry->who, who), "account",
+                          json_pack("{s:I, s:s, s:o, s:s, s:o, s:s}", "id", (json_int_t)entry->id,
+                                    "who", who_print(&entry->who, who), "account",
                                     out_json_text(entry->account), "remark", entry->remark,
-                                    "result", result));
+                                    "expires", out_json_time(entry->expires), "result", result));
 }
 
 static void say_counts(const struct cmd_context *ctx, const struct outcome *outcome)
@@ -34,9 +36,20 @@ static void say_counts(const struct cmd_context *ctx, const struct outcome *outc
              ctx->dry_run ? "would be: " : "", outcome->added, outcome->edited, outcome->unchanged);
 }
 
+/* For a person, of an RFC 3339 time; "" for NULL. */
+static const char *local_time(const char *text, char buf[OUT_TIME_MAX])
+{
+    int64_t seconds = 0;
+
+    if (text)
+        when_parse_rfc3339(text, &seconds, NULL);
+    return out_local_time(seconds, buf);
+}
+
 void outcome_say_entries(const struct cmd_context *ctx, const struct outcome *outcome)
 {
     const char *who, *remark, *result;
+    char time[OUT_TIME_MAX];
     json_int_t id;
     json_t *item;
     size_t i;
@@ -45,20 +58,27 @@ void outcome_say_entries(const struct cmd_context *ctx, const struct outcome *ou
         say_counts(ctx, outcome);
     json_array_foreach (outcome->entries, i, item) {
         const char *account = json_string_value(json_object_get(item, "account"));
+        const char *until = json_string_value(json_object_get(item, "expires"));
 
         if (json_unpack(item, "{s:I, s:s, s:s, s:s}", "id", &id, "who", &who, "remark", &remark,
                         "result", &result) < 0)
             continue;
-        out_done(&ctx->out, "%s%s #%lld %s%s%s%s%s%s\n",
+        out_done(&ctx->out, "%s%s #%lld %s%s%s%s%s%s%s%s\n",
                  ctx->dry_run && is_change(result) ? "would be " : "", result, (long long)id, who,
-                 account ? " of account " : "", account ? account : "", *remark ? " (" : "", remark,
-                 *remark ? ")" : "");
+                 account ? " of account " : "", account ? account : "", until ? " until " : "",
+                 local_time(until, time), *remark ? " (" : "", remark, *remark ? ")" : "");
     }
 }
 
-static void say_on(const struct cmd_context *ctx, const struct change *change, const char *ports)
+static void say_on(const struct cmd_context *ctx, const struct change *change,
+                   const struct outcome *outcome, const char *ports)
 {
-    if (!ctx->dry_run && !change->guarding)
+    if (outcome->mode_after != SG_MODE_ENFORCE)
+        out_warn(&ctx->out,
+                 "this is the first entry: the gate %s on, but drops nothing (%s; smtpgate"
+                 " status)\n",
+                 ctx->dry_run ? "would be" : "is now", cmd_mode_name(outcome->mode_after));
+    else if (!ctx->dry_run && !change->guarding)
         out_warn(&ctx->out,
                  "this is the first entry: once attached, the gate drops every other source on"
                  " ports %s\n",
@@ -86,9 +106,9 @@ void outcome_say_mode(const struct cmd_context *ctx, const struct change *change
     char ports[CMD_PORTS_MAX];
 
     cmd_ports(&change->before, ports);
-    if (outcome->mode_before == SG_MODE_OFF && outcome->mode_after == SG_MODE_ENFORCE)
-        say_on(ctx, change, ports);
-    if (outcome->mode_before == SG_MODE_ENFORCE && outcome->mode_after == SG_MODE_OFF)
+    if (outcome->mode_before == SG_MODE_OFF && outcome->mode_after != SG_MODE_OFF)
+        say_on(ctx, change, outcome, ports);
+    if (outcome->mode_before != SG_MODE_OFF && outcome->mode_after == SG_MODE_OFF)
         say_off(ctx, outcome, ports);
 }
 

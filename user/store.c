@@ -32,6 +32,16 @@ enum kept {
         KEPT_COUNT
 };
 
+/* What the open transaction's row in the history will say. */
+struct log {
+    struct store_author author; /* no @who: nothing is kept */
+    int64_t now;
+    int64_t id; /* of the row; 0: nothing was changed yet */
+    enum store_change_kind kind;
+    int64_t added, deleted, edited, images;
+    int64_t first_new, last_new; /* numbers of the entries it added; 0 none */
+};
+
 struct store {
     sqlite3 *db;
     char path[4096];
@@ -43,6 +53,7 @@ struct store {
     /* Prefixes that came and went, by family (IPv4 first) and length; not written yet. */
     int64_t lengths[2][129];
     bool lengths_changed;
+    struct log log;
     sqlite3_stmt *kept[KEPT_COUNT];
 };
 
@@ -186,6 +197,17 @@ static int query_int(struct store *store, const char *sql, int64_t *ret_value, s
     return 0;
 }
 
+static int set_number(struct store *store, const char *sql, int64_t number, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    int r = prepare(store, sql, &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, number);
+    return step_done(store, stmt, e);
+}
+
 static void bind_text(sqlite3_stmt *stmt, int at, const char *text)
 {
     sqlite3_bind_text(stmt, at, text, -1, SQLITE_STATIC);
@@ -248,10 +270,11 @@ static int make_schema(struct store *store, struct err *e)
     r = exec(store, schema, e);
     if (r < 0)
         return r;
-    snprintf(sql, sizeof(sql),
-             "INSERT INTO setting VALUES (1, %lld, 1, 0, %d, %d, 0, '');"
-             "PRAGMA application_id = %d; PRAGMA user_version = %d;",
-             (long long)id, SG_MODE_OFF, STORE_LIMIT_INIT, STORE_APP_ID, STORE_VERSION);
+    snprintf(
+        sql, sizeof(sql),
+        "INSERT INTO setting (one, id, revision, serial, list_limit) VALUES (1, %lld, 1, 0, %d);"
+        "PRAGMA application_id = %d; PRAGMA user_version = %d;",
+        (long long)id, STORE_LIMIT_INIT, STORE_APP_ID, STORE_VERSION);
     r = exec(store, sql, e);
     return r < 0 ? r : store_set_ports(store, ports, ARRAY_SIZE(ports), e);
 }
@@ -290,7 +313,11 @@ static int migrate(struct store *store, struct err *e)
 
     if (r < 0 || version == STORE_VERSION)
         return r;
-    return version == 1 ? exec(store, migration_1_to_2, e) : fail_newer(store, version, e);
+    if (version < 1 || version > STORE_VERSION)
+        return fail_newer(store, version, e);
+    if (version == 1)
+        r = exec(store, migration_1_to_2, e);
+    return r == 0 ? exec(store, migration_2_to_3, e) : r;
 }
 
 /* A file of an older version is brought up to date by a command that changes things anyway. */
@@ -320,7 +347,7 @@ static int check_schema(struct store *store, enum store_access mode, struct err 
         return 0;
     if (app_id == STORE_APP_ID && version > STORE_VERSION)
         return fail_newer(store, version, e);
-    if (app_id == STORE_APP_ID && version == 1)
+    if (app_id == STORE_APP_ID && version >= 1)
         return mode == STORE_WRITE && sqlite3_db_readonly(store->db, "main") == 0
                    ? transact(store, migrate, e)
                    : fail_older(store, e);
@@ -469,12 +496,16 @@ int store_verify(struct store *store, struct err *e)
 
 /* ---- transactions ---- */
 
+static int note_change(struct store *store, enum store_change_kind kind, struct err *e);
+static int end_log(struct store *store, struct err *e);
+
 static void forget_changes(struct store *store)
 {
     store->kernel_changed = false;
     store->delta.count = 0;
     memset(store->lengths, 0, sizeof(store->lengths));
     store->lengths_changed = false;
+    store->log = (struct log){0};
 }
 
 int store_begin(struct store *store, struct err *e)
@@ -562,8 +593,11 @@ int store_commit(struct store *store, struct err *e)
     int64_t serial = 0, now = 0;
     int r = write_lengths(store, e);
 
+    if (r == 0 && store->log.id)
+        r = end_log(store, e);
     if (r == 0 && changed)
-        r = exec(store, "UPDATE setting SET serial = serial + 1", e);
+        r = set_number(store, "UPDATE setting SET serial = serial + 1, clock = max(clock, ?)",
+                       store->log.now, e);
 
     if (r == 0 && changed)
         r = query_int(store, read_serial, &serial, e);
@@ -602,9 +636,18 @@ bool store_kernel_changed(const struct store *store)
 
 /* ---- settings ---- */
 
-static bool mode_is_known(int64_t mode)
+static bool column_plan(sqlite3_stmt *stmt, int at, struct mode_plan *ret_plan)
 {
-    return mode == SG_MODE_ENFORCE || mode == SG_MODE_OFF;
+    int64_t mode = sqlite3_column_int64(stmt, at), then = sqlite3_column_int64(stmt, at + 1);
+    int64_t until = sqlite3_column_int64(stmt, at + 2);
+
+    if ((mode != SG_MODE_ENFORCE && mode != SG_MODE_OBSERVE && mode != SG_MODE_PAUSED) ||
+        (then != SG_MODE_ENFORCE && then != SG_MODE_OBSERVE) || until < 0 ||
+        (mode == SG_MODE_PAUSED && !until))
+        return false;
+    *ret_plan =
+        (struct mode_plan){.mode = (enum sg_mode)mode, .then = (enum sg_mode)then, .until = until};
+    return true;
 }
 
 static int read_ports(struct store *store, struct store_settings *settings, struct err *e)
@@ -644,7 +687,7 @@ int store_read_settings(struct store *store, struct store_settings *ret_settings
 {
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
     struct store_settings settings = {0};
-    int64_t id, revision, mode, limit;
+    int64_t id, revision, limit, on;
     int r;
 
     r = keep(store, KEPT_SETTING, &stmt, e);
@@ -657,14 +700,16 @@ int store_read_settings(struct store *store, struct store_settings *ret_settings
         return fail_row(store, "setting", e);
     id = sqlite3_column_int64(stmt, 0);
     revision = sqlite3_column_int64(stmt, 1);
-    mode = sqlite3_column_int64(stmt, 2);
-    limit = sqlite3_column_int64(stmt, 3);
-    if (id <= 0 || revision <= 0 || limit < 0 || limit > UINT32_MAX || !mode_is_known(mode) ||
-        !column_rules(stmt, 4, &settings.others, settings.realm))
+    limit = sqlite3_column_int64(stmt, 2);
+    on = sqlite3_column_int64(stmt, 5);
+    settings.clock = sqlite3_column_int64(stmt, 9);
+    if (id <= 0 || revision <= 0 || limit < 0 || limit > UINT32_MAX || (on != 0 && on != 1) ||
+        !column_rules(stmt, 3, &settings.others, settings.realm) ||
+        !column_plan(stmt, 6, &settings.plan))
         return fail_row(store, "setting", e);
     settings.id = (uint64_t)id;
     settings.revision = (uint64_t)revision;
-    settings.mode = (enum sg_mode)mode;
+    settings.on = on != 0;
     settings.limit = (uint32_t)limit;
     r = read_ports(store, &settings, e);
     if (r < 0)
@@ -685,6 +730,7 @@ int store_read_counts(struct store *store, struct store_counts *ret_counts, stru
         {"SELECT count(DISTINCT account) FROM entry WHERE account > ''",
          offsetof(struct store_counts, accounts)},
         {"SELECT ifnull(sum(prefixes), 0) FROM length", offsetof(struct store_counts, prefixes)},
+        {"SELECT count(*) FROM entry WHERE expires > 0", offsetof(struct store_counts, temporary)},
     };
     struct store_counts counts = {0};
     int64_t count;
@@ -729,10 +775,12 @@ int store_read_rules(struct store *store, struct store_rules *ret_rules, struct 
         r = step(store, stmt, e);
     if (r < 0)
         return r;
-    if (r == 0 || !column_rules(stmt, 2, &rules.others, rules.realm))
+    if (r == 0 || !column_rules(stmt, 2, &rules.others, rules.realm) ||
+        !column_plan(stmt, 4, &rules.plan))
         return fail_row(store, "setting", e);
     rules.host = sqlite3_column_int64(stmt, 0) != 0;
     rules.accounts = sqlite3_column_int64(stmt, 1) != 0;
+    rules.clock = sqlite3_column_int64(stmt, 7);
     *ret_rules = rules;
     return 0;
 }
@@ -742,38 +790,72 @@ int store_bump_revision(struct store *store, struct err *e)
     return exec(store, "UPDATE setting SET revision = revision + 1", e);
 }
 
-static int set_number(struct store *store, const char *sql, int64_t number, struct err *e)
+/* A setting, with what it was before in the history. */
+static int set_setting(struct store *store, const char *sql, int64_t number, struct err *e)
+{
+    int r = note_change(store, STORE_CHANGE_LIST, e);
+
+    return r == 0 ? set_number(store, sql, number, e) : r;
+}
+
+int store_set_on(struct store *store, bool on, struct err *e)
+{
+    store->kernel_changed = true;
+    return set_setting(store, "UPDATE setting SET is_on = ?", on, e);
+}
+
+int store_set_plan(struct store *store, const struct mode_plan *plan, struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    int r = prepare(store, sql, &stmt, e);
+    int r = note_change(store, STORE_CHANGE_LIST, e);
 
+    if (r == 0)
+        r = prepare(store, "UPDATE setting SET mode = ?1, mode_then = ?2, mode_until = ?3", &stmt,
+                    e);
     if (r < 0)
         return r;
-    sqlite3_bind_int64(stmt, 1, number);
+    sqlite3_bind_int(stmt, 1, plan->mode);
+    sqlite3_bind_int(stmt, 2, plan->until ? plan->then : SG_MODE_ENFORCE);
+    sqlite3_bind_int64(stmt, 3, plan->until);
+    store->kernel_changed = true;
     return step_done(store, stmt, e);
 }
 
-int store_set_mode(struct store *store, enum sg_mode mode, struct err *e)
+int store_set_clock(struct store *store, int64_t now, struct err *e)
 {
-    store->kernel_changed = true;
-    return set_number(store, "UPDATE setting SET mode = ?", mode, e);
+    return set_number(store, "UPDATE setting SET clock = ?", now, e);
+}
+
+int store_has_deadlines(struct store *store, bool *ret_any, struct err *e)
+{
+    int64_t any;
+    int r = query_int(store,
+                      "SELECT mode_until > 0 OR EXISTS (SELECT 1 FROM entry WHERE expires > 0)"
+                      " FROM setting",
+                      &any, e);
+
+    if (r == 0)
+        *ret_any = any != 0;
+    return r;
 }
 
 int store_set_limit(struct store *store, uint32_t limit, struct err *e)
 {
-    return set_number(store, "UPDATE setting SET list_limit = ?", limit, e);
+    return set_setting(store, "UPDATE setting SET list_limit = ?", limit, e);
 }
 
 int store_set_others(struct store *store, enum store_others others, struct err *e)
 {
-    return set_number(store, "UPDATE setting SET others = ?", others, e);
+    return set_setting(store, "UPDATE setting SET others = ?", others, e);
 }
 
 int store_set_realm(struct store *store, const char *realm, struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    int r = prepare(store, "UPDATE setting SET realm = ?", &stmt, e);
+    int r = note_change(store, STORE_CHANGE_LIST, e);
 
+    if (r == 0)
+        r = prepare(store, "UPDATE setting SET realm = ?", &stmt, e);
     if (r < 0)
         return r;
     bind_text(stmt, 1, realm);
@@ -846,8 +928,10 @@ static int guard_port(struct store *store, uint16_t port, struct err *e)
 int store_set_ports(struct store *store, const uint16_t *ports, unsigned int n, struct err *e)
 {
     unsigned int i;
-    int r = exec(store, "UPDATE port SET guarded = 0", e);
+    int r = note_change(store, STORE_CHANGE_LIST, e);
 
+    if (r == 0)
+        r = exec(store, "UPDATE port SET guarded = 0", e);
     for (i = 0; r == 0 && i < n; i++)
         r = guard_port(store, ports[i], e);
     store->kernel_changed = true;
@@ -863,16 +947,23 @@ static void bind_prefix(sqlite3_stmt *stmt, const struct prefix *prefix)
     sqlite3_bind_int(stmt, 3, prefix->len);
 }
 
-/* Whether any list holds it: 1 or 0. */
-static int has_prefix(struct store *store, const struct prefix *prefix, struct err *e)
+/* Until when any list lets it in. */
+static int prefix_until(struct store *store, const struct prefix *prefix, int64_t *ret_until,
+                        struct err *e)
 {
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
-    int r = keep(store, KEPT_HAS_PREFIX, &stmt, e);
+    int r = keep(store, KEPT_PREFIX_UNTIL, &stmt, e);
 
     if (r < 0)
         return r;
     bind_prefix(stmt, prefix);
-    return step(store, stmt, e);
+    r = step(store, stmt, e);
+    if (r < 0)
+        return r;
+    *ret_until = r == 0 || sqlite3_column_type(stmt, 0) == SQLITE_NULL
+                     ? UNTIL_ABSENT
+                     : sqlite3_column_int64(stmt, 0);
+    return 0;
 }
 
 static int change_prefix(struct store *store, enum kept sql, const struct prefix *prefix,
@@ -889,36 +980,54 @@ static int change_prefix(struct store *store, enum kept sql, const struct prefix
     return step_done(store, stmt, e);
 }
 
+static int note_prefix(struct store *store, const struct prefix *prefix, int64_t before,
+                       int64_t after, struct err *e)
+{
+    store->kernel_changed = true;
+    if (before == after)
+        return 0;
+    if (delta_push(&store->delta, prefix, before, after) < 0)
+        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory; nothing changed");
+    if (before != UNTIL_ABSENT && after != UNTIL_ABSENT)
+        return 0;
+    store->lengths[prefix->addr.family == ADDR_IP6][prefix->len] += before == UNTIL_ABSENT ? 1 : -1;
+    store->lengths_changed = true;
+    return 0;
+}
+
+static int64_t entry_until(const struct store_entry *entry)
+{
+    return entry->expires ? entry->expires : UNTIL_FOREVER;
+}
+
 /*
- * Inserts or deletes the prefix rows of @who and records the prefixes that no other entry of any
- * list holds. Inserting looks before the row is there, deleting after it is gone.
+ * Inserts or deletes the prefix rows of an entry and records what that changes for the union of all
+ * lists: which is asked while the row is not there.
  */
-static int change_prefixes(struct store *store, const struct who *who, const char *account,
-                           int64_t entry, int direction, struct err *e)
+static int change_prefixes(struct store *store, const struct store_entry *entry, int direction,
+                           struct err *e)
 {
     enum kept sql = direction > 0 ? KEPT_INSERT_PREFIX : KEPT_DELETE_PREFIX;
     struct prefix prefixes[PREFIX_MAX];
-    unsigned int i, n = prefix_from_who(who, prefixes);
-    int r, held = 0;
+    unsigned int i, n = prefix_from_who(&entry->who, prefixes);
+    int64_t own = entry_until(entry), without, with;
+    int r;
 
     for (i = 0; i < n; i++) {
-        if (direction > 0)
-            held = has_prefix(store, &prefixes[i], e);
-        r = held < 0 ? held : change_prefix(store, sql, &prefixes[i], account, entry, e);
+        r = direction < 0 ? change_prefix(store, sql, &prefixes[i], entry->account, entry->id, e)
+                          : 0;
+        if (r == 0)
+            r = prefix_until(store, &prefixes[i], &without, e);
+        if (r == 0 && direction > 0)
+            r = change_prefix(store, sql, &prefixes[i], entry->account, entry->id, e);
         if (r < 0)
             return r;
-        if (direction < 0)
-            held = has_prefix(store, &prefixes[i], e);
-        if (held < 0)
-            return held;
-        if (held)
-            continue;
-        if (delta_push(&store->delta, &prefixes[i], direction) < 0)
-            return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory; nothing changed");
-        store->lengths[who->first.family == ADDR_IP6][prefixes[i].len] += direction;
-        store->lengths_changed = true;
+        with = without > own ? without : own;
+        r = direction > 0 ? note_prefix(store, &prefixes[i], without, with, e)
+                          : note_prefix(store, &prefixes[i], with, without, e);
+        if (r < 0)
+            return r;
     }
-    store->kernel_changed = true;
     return 0;
 }
 
@@ -964,43 +1073,178 @@ static int find_spelling(struct store *store, const struct account *account,
     return 0;
 }
 
-static int insert_entry(struct store *store, const struct who *who, const char *account,
-                        const char *remark, int64_t now, struct err *e)
+/* @entry->id 0: the next number, which @ret_id is then. */
+static int insert_entry(struct store *store, const struct store_entry *entry, int64_t *ret_id,
+                        struct err *e)
 {
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
     int r = keep(store, KEPT_INSERT_ENTRY, &stmt, e);
 
     if (r < 0)
         return r;
-    bind_text(stmt, 1, account);
-    sqlite3_bind_int(stmt, 2, who->first.family);
-    bind_addr(stmt, 3, &who->first);
-    bind_addr(stmt, 4, &who->last);
-    sqlite3_bind_int(stmt, 5, who->kind);
-    bind_text(stmt, 6, remark);
-    sqlite3_bind_int64(stmt, 7, now);
-    return step_done(store, stmt, e);
+    bind_text(stmt, 1, entry->account);
+    sqlite3_bind_int(stmt, 2, entry->who.first.family);
+    bind_addr(stmt, 3, &entry->who.first);
+    bind_addr(stmt, 4, &entry->who.last);
+    sqlite3_bind_int(stmt, 5, entry->who.kind);
+    bind_text(stmt, 6, entry->remark);
+    sqlite3_bind_int64(stmt, 7, entry->created);
+    sqlite3_bind_int64(stmt, 8, entry->expires);
+    if (entry->id)
+        sqlite3_bind_int64(stmt, 9, entry->id);
+    r = step_done(store, stmt, e);
+    if (r == 0)
+        *ret_id = sqlite3_last_insert_rowid(store->db);
+    return r;
 }
 
-int store_add_entry(struct store *store, const struct who *who, const struct account *account,
-                    const char *remark, int64_t now, int64_t *ret_id, struct err *e)
+/* ---- what the history keeps ---- */
+
+/*
+ * Called before the first change of a transaction: keeps the settings as they are. Later calls only
+ * tell of which kind it is.
+ */
+static int note_change(struct store *store, enum store_change_kind kind, struct err *e)
 {
-    char name[ACCOUNT_MAX + 1];
-    int64_t id;
-    int r = find_exact(store, who, account, ret_id, e);
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    struct log *log = &store->log;
+    int r;
+
+    if (!log->author.who)
+        return 0;
+    if (log->id) {
+        if (log->kind == STORE_CHANGE_OTHER)
+            log->kind = kind;
+        return 0;
+    }
+    r = prepare(store,
+                "INSERT INTO change (at, uid, who, origin, command, kind, is_on, mode, mode_then,"
+                " mode_until, list_limit, others, realm, ports)"
+                " SELECT ?1, ?2, ?3, ?4, ?5, 0, is_on, mode, mode_then, mode_until, list_limit,"
+                " others, realm, ifnull((SELECT group_concat(port) FROM (SELECT port FROM port"
+                " WHERE guarded ORDER BY port)), '') FROM setting",
+                &stmt, e);
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, log->now);
+    sqlite3_bind_int64(stmt, 2, log->author.uid);
+    bind_text(stmt, 3, log->author.who);
+    bind_text(stmt, 4, log->author.origin);
+    bind_text(stmt, 5, log->author.command);
+    r = step_done(store, stmt, e);
+    if (r < 0)
+        return r;
+    log->id = sqlite3_last_insert_rowid(store->db);
+    log->kind = kind;
+    return 0;
+}
+
+/* Keeps an entry as it is before it is deleted or edited, or that there is none of that number. */
+static int note_image(struct store *store, int64_t id, bool absent, bool *ret_first, struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    struct log *log = &store->log;
+    int r = note_change(store, STORE_CHANGE_LIST, e);
+
+    *ret_first = false;
+    if (r < 0 || !log->id || (log->first_new && id >= log->first_new))
+        return r;
+    r = keep(store, absent ? KEPT_ADD_ABSENT : KEPT_ADD_IMAGE, &stmt, e);
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, log->id);
+    sqlite3_bind_int64(stmt, 2, id);
+    r = step_done(store, stmt, e);
+    if (r < 0)
+        return r;
+    *ret_first = sqlite3_changes(store->db) > 0;
+    log->images += *ret_first;
+    return 0;
+}
+
+/* What changes touched may be taken back as long as there is room for it. */
+#define KEPT_IMAGES 2000000
+/* Rows of the history. */
+#define KEPT_ROWS 10000
+
+/* Forgets what old changes touched, beginning with the oldest; never what the last one did. */
+static int prune_log(struct store *store, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    int64_t newest = store->log.id, oldest = newest - STORE_KEPT_CHANGES + 1, sum = 0;
+    int r =
+        prepare(store, "SELECT id, images FROM change WHERE id >= ? ORDER BY id DESC", &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, oldest);
+    while ((r = step(store, stmt, e)) > 0) {
+        int64_t id = sqlite3_column_int64(stmt, 0), images = sqlite3_column_int64(stmt, 1);
+
+        sum += images > 0 ? images : 0;
+        if (sum > KEPT_IMAGES && id < newest) {
+            oldest = id + 1;
+            break;
+        }
+    }
+    if (r < 0)
+        return r;
+    r = set_number(store, "DELETE FROM image WHERE change < ?", oldest, e);
+    if (r == 0)
+        r = set_number(store, "UPDATE change SET images = -1 WHERE id < ? AND images >= 0", oldest,
+                       e);
+    return r == 0 ? set_number(store, "DELETE FROM change WHERE id <= ?", newest - KEPT_ROWS, e)
+                  : r;
+}
+
+static int end_log(struct store *store, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    const struct log *log = &store->log;
+    int r = prepare(store,
+                    "UPDATE change SET kind = ?2, added = ?3, deleted = ?4, edited = ?5,"
+                    " images = ?6, first_new = ?7, last_new = ?8 WHERE id = ?1",
+                    &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, log->id);
+    sqlite3_bind_int(stmt, 2, log->kind);
+    sqlite3_bind_int64(stmt, 3, log->added);
+    sqlite3_bind_int64(stmt, 4, log->deleted);
+    sqlite3_bind_int64(stmt, 5, log->edited);
+    sqlite3_bind_int64(stmt, 6, log->images);
+    sqlite3_bind_int64(stmt, 7, log->first_new);
+    sqlite3_bind_int64(stmt, 8, log->last_new);
+    r = step_done(store, stmt, e);
+    return r == 0 ? prune_log(store, e) : r;
+}
+
+/* ---- changing entries ---- */
+
+int store_add_entry(struct store *store, const struct store_entry *entry,
+                    const struct account *account, int64_t *ret_id, struct err *e)
+{
+    struct store_entry row = *entry;
+    int r = find_exact(store, &row.who, account, ret_id, e);
 
     if (r != -ENOENT)
         return r < 0 ? r : -EEXIST;
-    r = find_spelling(store, account, name, e);
+    row.id = 0;
+    r = find_spelling(store, account, row.account, e);
     if (r == 0)
-        r = insert_entry(store, who, name, remark, now, e);
+        r = note_change(store, STORE_CHANGE_LIST, e);
+    if (r == 0)
+        r = insert_entry(store, &row, &row.id, e);
+    if (r == 0)
+        r = change_prefixes(store, &row, +1, e);
     if (r < 0)
         return r;
-    id = sqlite3_last_insert_rowid(store->db);
-    r = change_prefixes(store, who, name, id, +1, e);
-    if (r < 0)
-        return r;
-    *ret_id = id;
+    store->log.added++;
+    store->log.last_new = row.id;
+    if (!store->log.first_new)
+        store->log.first_new = row.id;
+    *ret_id = row.id;
     return 0;
 }
 
@@ -1035,26 +1279,69 @@ int store_find_overfull(struct store *store, uint32_t limit, int64_t above,
 int store_delete_entry(struct store *store, const struct store_entry *entry, struct err *e)
 {
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
-    int r = change_prefixes(store, &entry->who, entry->account, entry->id, -1, e);
+    bool first;
+    int r = note_image(store, entry->id, false, &first, e);
 
+    if (r == 0)
+        r = change_prefixes(store, entry, -1, e);
     if (r == 0)
         r = keep(store, KEPT_DELETE_ENTRY, &stmt, e);
     if (r < 0)
         return r;
+    store->log.deleted++;
     sqlite3_bind_int64(stmt, 1, entry->id);
     return step_done(store, stmt, e);
 }
 
 int store_set_remark(struct store *store, int64_t id, const char *remark, struct err *e)
 {
-    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    int r = prepare(store, "UPDATE entry SET remark = ? WHERE id = ?", &stmt, e);
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    bool first;
+    int r = note_image(store, id, false, &first, e);
+
+    if (r == 0)
+        r = keep(store, KEPT_SET_REMARK, &stmt, e);
+    if (r < 0)
+        return r;
+    store->log.edited += first;
+    sqlite3_bind_int64(stmt, 1, id);
+    bind_text(stmt, 2, remark);
+    return step_done(store, stmt, e);
+}
+
+static int write_expires(struct store *store, int64_t id, int64_t expires, struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_SET_EXPIRES, &stmt, e);
 
     if (r < 0)
         return r;
-    sqlite3_bind_text(stmt, 1, remark, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(stmt, 2, id);
+    sqlite3_bind_int64(stmt, 1, id);
+    sqlite3_bind_int64(stmt, 2, expires);
     return step_done(store, stmt, e);
+}
+
+int store_set_expires(struct store *store, const struct store_entry *entry, int64_t expires,
+                      struct err *e)
+{
+    struct prefix prefixes[PREFIX_MAX];
+    int64_t before[PREFIX_MAX], after;
+    unsigned int i, n = prefix_from_who(&entry->who, prefixes);
+    bool first;
+    int r = note_image(store, entry->id, false, &first, e);
+
+    for (i = 0; r == 0 && i < n; i++)
+        r = prefix_until(store, &prefixes[i], &before[i], e);
+    if (r == 0)
+        r = write_expires(store, entry->id, expires, e);
+    for (i = 0; r == 0 && i < n; i++) {
+        r = prefix_until(store, &prefixes[i], &after, e);
+        if (r == 0)
+            r = note_prefix(store, &prefixes[i], before[i], after, e);
+    }
+    if (r == 0)
+        store->log.edited += first;
+    return r;
 }
 
 static int read_entry(const struct store *store, sqlite3_stmt *stmt, struct store_entry *entry,
@@ -1374,14 +1661,24 @@ int store_each_entry(struct store *store, const struct account *account, enum st
     return 0;
 }
 
-int store_each_prefix(struct store *store, int (*fn)(const struct prefix *prefix, void *arg),
-                      void *arg, struct err *e)
+int store_each_prefix(struct store *store,
+                      int (*fn)(const struct prefix *prefix, int64_t until, void *arg), void *arg,
+                      struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    int r =
-        prepare(store, "SELECT DISTINCT family, addr, len FROM prefix ORDER BY family, addr, len",
-                &stmt, e);
+    bool temporary;
+    int r = store_has_deadlines(store, &temporary, e);
 
+    /* Without an end anywhere the entries need not be looked at. */
+    if (r == 0)
+        r = prepare(store,
+                    temporary ? "SELECT p.family, addr, len,"
+                                " max(CASE expires WHEN 0 THEN " FOREVER_SQL " ELSE expires END)"
+                                " FROM prefix p CROSS JOIN entry ON id = p.entry"
+                                " GROUP BY p.family, addr, len ORDER BY p.family, addr, len"
+                              : "SELECT DISTINCT family, addr, len, " FOREVER_SQL
+                                " FROM prefix ORDER BY family, addr, len",
+                    &stmt, e);
     if (r < 0)
         return r;
     while ((r = step(store, stmt, e)) > 0) {
@@ -1396,7 +1693,7 @@ int store_each_prefix(struct store *store, int (*fn)(const struct prefix *prefix
         if (addr_cmp(&masked, &prefix.addr))
             return fail_row(store, "prefix", e);
         prefix.len = (uint8_t)len;
-        r = fn(&prefix, arg);
+        r = fn(&prefix, sqlite3_column_int64(stmt, 3), arg);
         if (r)
             return r;
     }
@@ -1467,6 +1764,9 @@ int store_put_iface(struct store *store, const struct store_iface *iface, uint32
         *ret_id = iface->id;
         return 0;
     }
+    r = note_change(store, STORE_CHANGE_OTHER, e);
+    if (r < 0)
+        return r;
     r = prepare(store,
                 "INSERT INTO interface VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE"
                 " SET name = ?2, mode = ?3, wanted = ?4",
@@ -1484,4 +1784,329 @@ int store_put_iface(struct store *store, const struct store_iface *iface, uint32
         return r;
     *ret_id = iface->id ? iface->id : (uint32_t)sqlite3_last_insert_rowid(store->db);
     return 0;
+}
+
+/* ---- history ---- */
+
+void store_set_author(struct store *store, const struct store_author *author, int64_t now)
+{
+    store->log.author = *author;
+    store->log.now = now;
+}
+
+void store_read_touched(const struct store *store, unsigned int *ret_added,
+                        unsigned int *ret_deleted, unsigned int *ret_edited)
+{
+    *ret_added = (unsigned int)store->log.added;
+    *ret_deleted = (unsigned int)store->log.deleted;
+    *ret_edited = (unsigned int)store->log.edited;
+}
+
+#define CHANGE_COLUMNS "id, at, uid, who, origin, command, kind, undone, added, deleted, edited"
+
+static int read_change(const struct store *store, sqlite3_stmt *stmt, struct store_change *change,
+                       struct err *e)
+{
+    int64_t uid = sqlite3_column_int64(stmt, 2), kind = sqlite3_column_int64(stmt, 6);
+
+    change->id = sqlite3_column_int64(stmt, 0);
+    change->at = sqlite3_column_int64(stmt, 1);
+    change->undone = sqlite3_column_int64(stmt, 7);
+    change->added = (uint64_t)sqlite3_column_int64(stmt, 8);
+    change->deleted = (uint64_t)sqlite3_column_int64(stmt, 9);
+    change->edited = (uint64_t)sqlite3_column_int64(stmt, 10);
+    if (uid < 0 || uid > UINT32_MAX || kind < STORE_CHANGE_LIST || kind > STORE_CHANGE_OTHER ||
+        !column_text(stmt, 3, change->who, sizeof(change->who)) ||
+        text_check_line(change->who, "name", NULL) < 0 ||
+        !column_text(stmt, 4, change->origin, sizeof(change->origin)) ||
+        text_check_line(change->origin, "origin", NULL) < 0 ||
+        !column_text(stmt, 5, change->command, sizeof(change->command)) ||
+        text_check_line(change->command, "command", NULL) < 0)
+        return fail_row(store, "change", e);
+    change->uid = (uint32_t)uid;
+    change->kind = (enum store_change_kind)kind;
+    return 0;
+}
+
+/* The changes below @before, newest first, up to a page. */
+static int read_changes(struct store *store, int64_t before, struct store_change *page,
+                        size_t *ret_count, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    size_t n = 0;
+    int r = prepare(store,
+                    "SELECT " CHANGE_COLUMNS " FROM change WHERE id < ?1 ORDER BY id DESC"
+                    " LIMIT " STRING(PAGE_ENTRIES),
+                    &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, before);
+    while (n < PAGE_ENTRIES && (r = step(store, stmt, e)) > 0) {
+        r = read_change(store, stmt, &page[n++], e);
+        if (r < 0)
+            return r;
+    }
+    if (r < 0)
+        return r;
+    *ret_count = n;
+    return 0;
+}
+
+int store_each_change(struct store *store, unsigned int limit,
+                      int (*fn)(const struct store_change *change, void *arg), void *arg,
+                      struct err *e)
+{
+    _cleanup_free_ struct store_change *page = calloc(PAGE_ENTRIES, sizeof(*page));
+    int64_t before = INT64_MAX;
+    unsigned int told = 0;
+    size_t i, count;
+
+    if (!page)
+        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
+    do {
+        int r = read_changes(store, before, page, &count, e);
+
+        for (i = 0; r == 0 && i < count && (!limit || told < limit); i++, told++)
+            r = fn(&page[i], arg);
+        if (r)
+            return r;
+        if (count)
+            before = page[count - 1].id;
+    } while (count == PAGE_ENTRIES && (!limit || told < limit));
+    return 0;
+}
+
+int store_find_undo(struct store *store, unsigned int count, int64_t *ret_id,
+                    unsigned int *ret_count, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    unsigned int found = 0;
+    int64_t id = 0;
+    int r = prepare(store, "SELECT id FROM change WHERE kind = 0 AND undone = 0 ORDER BY id DESC",
+                    &stmt, e);
+
+    while (r == 0 && found < count && (r = step(store, stmt, e)) > 0) {
+        id = sqlite3_column_int64(stmt, 0);
+        found++;
+        r = 0;
+    }
+    if (r < 0)
+        return r;
+    *ret_id = id;
+    *ret_count = found;
+    return found == count ? 0 : -ENOENT;
+}
+
+/* A row of change, as far as taking it back needs it. */
+struct past {
+    int64_t id, first_new, last_new, images;
+    enum store_change_kind kind;
+    struct store_settings settings; /* before it; only what the row holds */
+    uint16_t ports[SG_PORTS_MAX];
+    unsigned int n_ports;
+};
+
+static bool parse_ports(const char *text, struct past *past)
+{
+    past->n_ports = 0;
+    while (*text) {
+        char *end;
+        unsigned long port = strtoul(text, &end, 10);
+
+        if (end == text || port < 1 || port > UINT16_MAX || past->n_ports == SG_PORTS_MAX)
+            return false;
+        past->ports[past->n_ports++] = (uint16_t)port;
+        text = *end == ',' ? end + 1 : end;
+    }
+    return past->n_ports > 0;
+}
+
+/* -ENOENT: there is none of that number. */
+static int read_past(struct store *store, int64_t id, struct past *ret_past, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    struct past past = {.id = id};
+    int64_t limit, kind;
+    char ports[256];
+    int r = prepare(store,
+                    "SELECT kind, first_new, last_new, images, list_limit, others, realm, is_on,"
+                    " mode, mode_then, mode_until, ports FROM change WHERE id = ?",
+                    &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, id);
+    r = step(store, stmt, e);
+    if (r <= 0)
+        return r < 0 ? r : -ENOENT;
+    kind = sqlite3_column_int64(stmt, 0);
+    past.first_new = sqlite3_column_int64(stmt, 1);
+    past.last_new = sqlite3_column_int64(stmt, 2);
+    past.images = sqlite3_column_int64(stmt, 3);
+    limit = sqlite3_column_int64(stmt, 4);
+    past.settings.on = sqlite3_column_int64(stmt, 7) != 0;
+    if (kind < STORE_CHANGE_LIST || kind > STORE_CHANGE_OTHER || limit < 0 || limit > UINT32_MAX ||
+        !column_rules(stmt, 5, &past.settings.others, past.settings.realm) ||
+        !column_plan(stmt, 8, &past.settings.plan) ||
+        !column_text(stmt, 11, ports, sizeof(ports)) || !parse_ports(ports, &past))
+        return fail_row(store, "change", e);
+    past.kind = (enum store_change_kind)kind;
+    past.settings.limit = (uint32_t)limit;
+    *ret_past = past;
+    return 0;
+}
+
+static int delete_if_there(struct store *store, int64_t id, struct err *e)
+{
+    struct store_entry entry;
+    int r = store_find_id(store, id, &entry, e);
+
+    return r == 0 ? store_delete_entry(store, &entry, e) : r == -ENOENT ? 0 : r;
+}
+
+/* Under its old number, with all it had. */
+static int put_back(struct store *store, const struct store_entry *image, struct err *e)
+{
+    struct store_entry entry;
+    bool first;
+    int64_t id;
+    int r = store_find_id(store, image->id, &entry, e);
+
+    if (r == 0 && strcmp(entry.remark, image->remark) != 0)
+        r = store_set_remark(store, image->id, image->remark, e);
+    if (r == 0 && entry.expires != image->expires)
+        r = store_set_expires(store, &entry, image->expires, e);
+    if (r != -ENOENT)
+        return r;
+    r = note_image(store, image->id, true, &first, e);
+    if (r == 0)
+        r = insert_entry(store, image, &id, e);
+    if (r == 0)
+        r = change_prefixes(store, image, +1, e);
+    if (r == 0)
+        store->log.added++;
+    return r;
+}
+
+/* The entries that @past added are deleted again. */
+static int undo_additions(struct store *store, const struct past *past, struct err *e)
+{
+    char sql[128];
+    int64_t id = 0;
+    int r = 0;
+
+    snprintf(sql, sizeof(sql), "SELECT min(id) FROM entry WHERE id BETWEEN %lld AND %lld",
+             (long long)past->first_new, (long long)past->last_new);
+    while (r == 0 && past->first_new) {
+        r = query_int(store, sql, &id, e);
+        if (r < 0 || !id)
+            return r;
+        r = delete_if_there(store, id, e);
+    }
+    return r;
+}
+
+/* Those that it deleted or edited are what they were. Its images stay, so the walk is safe. */
+static int undo_images(struct store *store, const struct past *past, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    struct store_entry image;
+    int r = prepare(store,
+                    "SELECT entry, family, first, last, kind, remark, account, created, expires,"
+                    " absent FROM image WHERE change = ? ORDER BY entry",
+                    &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, past->id);
+    while ((r = step(store, stmt, e)) > 0) {
+        if (sqlite3_column_int64(stmt, 9)) {
+            r = delete_if_there(store, sqlite3_column_int64(stmt, 0), e);
+        } else {
+            r = read_entry(store, stmt, &image, e);
+            if (r == 0)
+                r = put_back(store, &image, e);
+        }
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+static bool ports_are(const struct store_settings *settings, const struct past *past)
+{
+    unsigned int i, guarded = 0;
+
+    for (i = 0; i < settings->n_ports; i++)
+        if (settings->ports[i].guarded &&
+            (guarded == past->n_ports || settings->ports[i].port != past->ports[guarded++]))
+            return false;
+    return guarded == past->n_ports;
+}
+
+static int undo_settings(struct store *store, const struct past *past, struct err *e)
+{
+    const struct store_settings *then = &past->settings;
+    struct store_settings now;
+    int r = store_read_settings(store, &now, e);
+
+    if (r == 0 && now.on != then->on)
+        r = store_set_on(store, then->on, e);
+    if (r == 0 && (now.plan.mode != then->plan.mode || now.plan.until != then->plan.until ||
+                   (now.plan.until && now.plan.then != then->plan.then)))
+        r = store_set_plan(store, &then->plan, e);
+    if (r == 0 && now.limit != then->limit)
+        r = store_set_limit(store, then->limit, e);
+    if (r == 0 && now.others != then->others)
+        r = store_set_others(store, then->others, e);
+    if (r == 0 && strcmp(now.realm, then->realm) != 0)
+        r = store_set_realm(store, then->realm, e);
+    if (r == 0 && !ports_are(&now, past))
+        r = store_set_ports(store, past->ports, past->n_ports, e);
+    return r;
+}
+
+static int undo_change(struct store *store, const struct past *past, struct err *e)
+{
+    int r = undo_additions(store, past, e);
+
+    if (r == 0)
+        r = undo_images(store, past, e);
+    if (r == 0)
+        r = undo_settings(store, past, e);
+    /* What it had taken back is in force again. */
+    if (r == 0 && past->kind == STORE_CHANGE_UNDO)
+        r = set_number(store, "UPDATE change SET undone = 0 WHERE undone = ?", past->id, e);
+    return r;
+}
+
+int store_undo_to(struct store *store, int64_t id, struct err *e)
+{
+    char sql[160];
+    struct past past;
+    int64_t newest, at;
+    int r = query_int(store, "SELECT ifnull(max(id), 0) FROM change", &newest, e);
+
+    if (r == 0)
+        r = read_past(store, id, &past, e);
+    if (r < 0)
+        return r;
+    if (id <= newest - STORE_KEPT_CHANGES || past.images < 0)
+        return -ENOENT;
+    r = note_change(store, STORE_CHANGE_UNDO, e);
+    for (at = newest; r == 0 && at >= id; at--) {
+        r = read_past(store, at, &past, e);
+        if (r == 0 && past.kind != STORE_CHANGE_OTHER)
+            r = undo_change(store, &past, e);
+        if (r == -ENOENT)
+            r = 0; /* a number that was never used */
+    }
+    if (r < 0)
+        return r;
+    snprintf(sql, sizeof(sql),
+             "UPDATE change SET undone = %lld WHERE id >= %lld AND id < %lld AND undone = 0"
+             " AND kind <> %d",
+             (long long)store->log.id, (long long)id, (long long)store->log.id, STORE_CHANGE_OTHER);
+    return exec(store, sql, e);
 }

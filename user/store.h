@@ -18,6 +18,7 @@
 #include "addr.h"
 #include "delta.h"
 #include "err.h"
+#include "mode.h"
 #include "smtpgate_types.h"
 #include "text.h"
 #include "util.h"
@@ -47,10 +48,12 @@ enum store_others {
 };
 
 struct store_settings {
-    uint64_t id;       /* of this store; random, made once, never 0 */
-    uint64_t revision; /* grows with each change that concerns the kernel; starts at 1 */
-    enum sg_mode mode;
-    uint32_t limit; /* entries a list takes; STORE_LIMIT_NONE */
+    uint64_t id;           /* of this store; random, made once, never 0 */
+    uint64_t revision;     /* grows with each change that concerns the kernel; starts at 1 */
+    bool on;               /* the lists call for a gate (admit_may_close); set with them */
+    struct mode_plan plan; /* what it does then */
+    int64_t clock;         /* of the last change, Unix seconds; time never stands before it */
+    uint32_t limit;        /* entries a list takes; STORE_LIMIT_NONE */
     enum store_others others;
     char realm[ACCOUNT_MAX + 1]; /* of login names without one; "" none */
     struct store_port ports[SG_PORT_SLOTS];
@@ -70,7 +73,8 @@ struct store_counts {
     uint64_t entries; /* of all lists */
     uint64_t prefixes;
     uint64_t host_entries;
-    uint64_t accounts; /* that have a list of their own, by their spelling */
+    uint64_t accounts;  /* that have a list of their own, by their spelling */
+    uint64_t temporary; /* entries that have an end, whether it has come or not */
 };
 
 /* What the lists mean: which have entries, expired ones included, and what is set beside. */
@@ -78,6 +82,8 @@ struct store_rules {
     bool host, accounts; /* the host list, any other list */
     enum store_others others;
     char realm[ACCOUNT_MAX + 1];
+    struct mode_plan plan; /* of store_settings */
+    int64_t clock;
 };
 
 enum store_iface_mode {
@@ -139,7 +145,13 @@ int store_has_entries(struct store *store, const struct account *account, bool *
 
 /* Within a transaction, and only if something concerns the kernel: the revision grows by one. */
 int store_bump_revision(struct store *store, struct err *e);
-int store_set_mode(struct store *store, enum sg_mode mode, struct err *e);
+int store_set_on(struct store *store, bool on, struct err *e);
+int store_set_plan(struct store *store, const struct mode_plan *plan, struct err *e);
+/* That it is @now, also if it was later already. */
+int store_set_clock(struct store *store, int64_t now, struct err *e);
+/* Something in the kernel has a deadline: an entry that ends, a mode that is followed by another.
+ */
+int store_has_deadlines(struct store *store, bool *ret_any, struct err *e);
 int store_set_limit(struct store *store, uint32_t limit, struct err *e);
 int store_set_others(struct store *store, enum store_others others, struct err *e);
 int store_set_realm(struct store *store, const char *realm, struct err *e);
@@ -150,12 +162,12 @@ int store_find_twins(struct store *store, const char *realm, char ret_name[ACCOU
 int store_set_ports(struct store *store, const uint16_t *ports, unsigned int n, struct err *e);
 
 /*
- * Adds an entry and its prefixes, under the spelling of @account that has entries already. -EEXIST
- * (no error set) when the same kind and set stands in the same list already; @ret_id is then that
- * one.
+ * Adds @entry (its @id is of no interest; @account: under the spelling of it that has entries
+ * already) and its prefixes. -EEXIST (no error set) when the same kind and set stands in the same
+ * list already; @ret_id is then that one.
  */
-int store_add_entry(struct store *store, const struct who *who, const struct account *account,
-                    const char *remark, int64_t now, int64_t *ret_id, struct err *e);
+int store_add_entry(struct store *store, const struct store_entry *entry,
+                    const struct account *account, int64_t *ret_id, struct err *e);
 /* The number of the newest entry; 0 when there is none. */
 int store_highest_id(struct store *store, int64_t *ret_id, struct err *e);
 /* A list of more than @limit entries with one above number @above; -ENOENT (no error set) none. */
@@ -163,6 +175,9 @@ int store_find_overfull(struct store *store, uint32_t limit, int64_t above,
                         char ret_account[ACCOUNT_MAX + 1], uint64_t *ret_count, struct err *e);
 int store_delete_entry(struct store *store, const struct store_entry *entry, struct err *e);
 int store_set_remark(struct store *store, int64_t id, const char *remark, struct err *e);
+/* @expires: Unix seconds, 0 never. */
+int store_set_expires(struct store *store, const struct store_entry *entry, int64_t expires,
+                      struct err *e);
 
 /* -ENOENT (no error set) when there is none. */
 int store_find_id(struct store *store, int64_t id, struct store_entry *ret_entry, struct err *e);
@@ -195,11 +210,70 @@ enum store_order {
 int store_each_entry(struct store *store, const struct account *account, enum store_order order,
                      int (*fn)(const struct store_entry *entry, void *arg), void *arg,
                      struct err *e);
-/* Every prefix once, ascending as prefix_cmp() orders. */
-int store_each_prefix(struct store *store, int (*fn)(const struct prefix *prefix, void *arg),
-                      void *arg, struct err *e);
+/*
+ * Every prefix once, ascending as prefix_cmp() orders, and until when an entry of any list lets it
+ * in (UNTIL_FOREVER, or Unix seconds, perhaps past).
+ */
+int store_each_prefix(struct store *store,
+                      int (*fn)(const struct prefix *prefix, int64_t until, void *arg), void *arg,
+                      struct err *e);
 int store_each_iface(struct store *store, int (*fn)(const struct store_iface *iface, void *arg),
                      void *arg, struct err *e);
+
+/* ---- history ---- */
+
+enum store_change_kind {
+    STORE_CHANGE_LIST,  /* of the list or the settings */
+    STORE_CHANGE_UNDO,  /* that took back others */
+    STORE_CHANGE_OTHER, /* of neither: interfaces; there is nothing to take back */
+};
+
+/* Who changes something. Texts are safe to show. */
+struct store_author {
+    uint32_t uid;
+    const char *who, *origin, *command;
+};
+
+struct store_change {
+    int64_t id;
+    int64_t at; /* Unix seconds */
+    uint32_t uid;
+    char who[64], origin[64], command[256];
+    enum store_change_kind kind;
+    int64_t undone; /* number of the change that took it back; 0 none */
+    uint64_t added, deleted, edited;
+};
+
+/*
+ * Of the transaction that is open, before anything is changed in it. Without an author nothing is
+ * kept. @now: Unix seconds.
+ */
+void store_set_author(struct store *store, const struct store_author *author, int64_t now);
+
+/* How many entries the open transaction added, deleted and edited so far. */
+void store_read_touched(const struct store *store, unsigned int *ret_added,
+                        unsigned int *ret_deleted, unsigned int *ret_edited);
+
+/* Newest first, as store_each_entry(); @limit 0: all. */
+int store_each_change(struct store *store, unsigned int limit,
+                      int (*fn)(const struct store_change *change, void *arg), void *arg,
+                      struct err *e);
+
+/*
+ * The oldest change that has to be taken back to undo the last @count ones (those that were taken
+ * back already, and what took them back, do not count). -ENOENT (no error set): there are fewer;
+ * @ret_id is then the oldest there is, or 0. @ret_count: how many there are.
+ */
+int store_find_undo(struct store *store, unsigned int count, int64_t *ret_id,
+                    unsigned int *ret_count, struct err *e);
+
+/*
+ * Makes list and settings what they were before change @id, newest change first, within the
+ * transaction; this is a change too. -ENOENT (no error set): no such change, or it is too long ago
+ * (STORE_KEPT_CHANGES, and what they touched).
+ */
+#define STORE_KEPT_CHANGES 100
+int store_undo_to(struct store *store, int64_t id, struct err *e);
 
 /* An interface is remembered that shall be attached. */
 int store_any_wanted(struct store *store, bool *ret_any, struct err *e);

@@ -12,9 +12,15 @@
 
 /* ---- the list ---- */
 
+struct listed {
+    struct prefix prefix;
+    int64_t until;
+};
+
 struct prefix_list {
-    struct prefix *items;
+    struct listed *items;
     size_t count, room, max;
+    const struct gate *round; /* ends as this one would tell them; NULL: as they are */
 };
 
 static void prefix_list_free(struct prefix_list *list)
@@ -25,7 +31,7 @@ static void prefix_list_free(struct prefix_list *list)
 #define _cleanup_prefix_list_ __attribute__((cleanup(prefix_list_free)))
 
 /* -E2BIG beyond max (0: no bound). */
-static int collect_prefix(const struct prefix *prefix, void *arg)
+static int collect_prefix(const struct prefix *prefix, int64_t until, void *arg)
 {
     struct prefix_list *list = arg;
 
@@ -33,24 +39,26 @@ static int collect_prefix(const struct prefix *prefix, void *arg)
         return -E2BIG;
     if (list->count == list->room) {
         size_t room = list->room ? list->room * 2 : 256;
-        struct prefix *items = reallocarray(list->items, room, sizeof(*items));
+        struct listed *items = reallocarray(list->items, room, sizeof(*items));
 
         if (!items)
             return -ENOMEM;
         list->items = items;
         list->room = room;
     }
-    list->items[list->count++] = *prefix;
+    list->items[list->count++] = (struct listed){
+        .prefix = *prefix,
+        .until = list->round ? gate_round_until(list->round, until) : until,
+    };
     return 0;
 }
 
-static int compare_prefixes(const void *a, const void *b)
+static int compare_listed(const void *a, const void *b)
 {
-    return prefix_cmp(a, b);
+    return prefix_cmp(&((const struct listed *)a)->prefix, &((const struct listed *)b)->prefix);
 }
 
-/* Walks both sorted lists; @delta gets +1 for what only the store has, -1 for the kernel's surplus.
- */
+/* Walks both sorted lists; @delta gets what makes the kernel's equal to the store's. */
 static int diff_lists(const struct prefix_list *store, const struct prefix_list *kernel,
                       struct delta *delta)
 {
@@ -58,14 +66,16 @@ static int diff_lists(const struct prefix_list *store, const struct prefix_list 
     int r = 0;
 
     while (r == 0 && (i < store->count || j < kernel->count)) {
-        int order = i == store->count    ? 1
-                    : j == kernel->count ? -1
-                                         : prefix_cmp(&store->items[i], &kernel->items[j]);
+        const struct listed *want = i < store->count ? &store->items[i] : NULL;
+        const struct listed *have = j < kernel->count ? &kernel->items[j] : NULL;
+        int order = !want ? 1 : !have ? -1 : prefix_cmp(&want->prefix, &have->prefix);
 
         if (order < 0)
-            r = delta_push(delta, &store->items[i], +1);
+            r = delta_push(delta, &want->prefix, UNTIL_ABSENT, want->until);
         else if (order > 0)
-            r = delta_push(delta, &kernel->items[j], -1);
+            r = delta_push(delta, &have->prefix, have->until, UNTIL_ABSENT);
+        else if (want->until != have->until)
+            r = delta_push(delta, &want->prefix, have->until, want->until);
         i += order <= 0;
         j += order >= 0;
     }
@@ -75,14 +85,14 @@ static int diff_lists(const struct prefix_list *store, const struct prefix_list 
 static int read_delta(struct store *store, struct gate *gate, size_t max, struct delta *ret_delta,
                       struct err *e)
 {
-    _cleanup_prefix_list_ struct prefix_list in_store = {.max = max};
+    _cleanup_prefix_list_ struct prefix_list in_store = {.max = max, .round = gate};
     _cleanup_prefix_list_ struct prefix_list in_kernel = {.max = max};
     int r = store_each_prefix(store, collect_prefix, &in_store, e);
 
     if (r == 0)
         r = gate_each_prefix(gate, collect_prefix, &in_kernel, e);
     if (r == 0 && in_kernel.count)
-        qsort(in_kernel.items, in_kernel.count, sizeof(*in_kernel.items), compare_prefixes);
+        qsort(in_kernel.items, in_kernel.count, sizeof(*in_kernel.items), compare_listed);
     if (r == 0)
         r = diff_lists(&in_store, &in_kernel, ret_delta);
     if (r == -ENOMEM)
@@ -90,7 +100,7 @@ static int read_delta(struct store *store, struct gate *gate, size_t max, struct
     return r;
 }
 
-void sync_port_slots(const struct store_settings *settings, uint8_t slots[65536])
+static void port_slots(const struct store_settings *settings, uint8_t slots[65536])
 {
     unsigned int i;
 
@@ -100,41 +110,63 @@ void sync_port_slots(const struct store_settings *settings, uint8_t slots[65536]
             slots[settings->ports[i].port] = (uint8_t)(settings->ports[i].slot + 1);
 }
 
-static int apply_step(struct gate *gate, const struct delta *delta, int step, struct err *e)
+/* What the kernel is to do: what the lists do not call for it does not, for good. */
+static struct mode_plan plan_of(const struct store_settings *settings)
+{
+    const struct mode_plan off = {.mode = SG_MODE_OFF, .then = SG_MODE_OFF};
+
+    return settings->on ? settings->plan : off;
+}
+
+void sync_put_settings(struct gate *gate, const struct store_settings *settings)
+{
+    const struct mode_plan plan = plan_of(settings);
+    uint8_t slots[65536];
+
+    port_slots(settings, slots);
+    gate_set_ports(gate, slots);
+    gate_set_mode(gate, &plan);
+}
+
+/* Those of @delta that let in more, or those that let in less. */
+static int apply_items(struct gate *gate, const struct delta *delta, bool more, struct err *e)
 {
     size_t i;
     int r = 0;
 
-    for (i = 0; r == 0 && i < delta->count; i++) {
-        if (delta->items[i].step != step)
-            continue;
-        r = step > 0 ? gate_add_prefix(gate, &delta->items[i].prefix, NULL, e)
-                     : gate_delete_prefix(gate, &delta->items[i].prefix, e);
-    }
+    for (i = 0; r == 0 && i < delta->count; i++)
+        if ((delta->items[i].after > delta->items[i].before) == more)
+            r = sync_apply_item(gate, &delta->items[i], e);
     return r;
+}
+
+int sync_apply_item(struct gate *gate, const struct delta_item *item, struct err *e)
+{
+    if (item->after == UNTIL_ABSENT)
+        return gate_delete_prefix(gate, &item->prefix, e);
+    if (item->before == UNTIL_ABSENT)
+        return gate_add_prefix(gate, &item->prefix, item->after, NULL, e);
+    return gate_set_until(gate, &item->prefix, item->after, e);
 }
 
 int sync_list(struct store *store, struct gate *gate, uint64_t *ret_fixed, struct err *e)
 {
     _cleanup_delta_ struct delta delta = {0};
     struct store_settings settings;
-    uint8_t slots[65536];
     int r = store_read_settings(store, &settings, e);
 
     if (r < 0)
         return r;
+    gate_set_applied(gate, 0); /* from here on the deadlines are not what the clock says */
+    gate_adjust_clock(gate, settings.clock);
     r = read_delta(store, gate, 0, &delta, e);
+    if (r == 0)
+        r = apply_items(gate, &delta, true, e);
     if (r < 0)
         return r;
-    gate_set_applied(gate, 0);
-    r = apply_step(gate, &delta, +1, e);
-    if (r < 0)
-        return r;
-    sync_port_slots(&settings, slots);
-    gate_set_ports(gate, slots);
-    gate_set_mode(gate, settings.mode);
+    sync_put_settings(gate, &settings);
     gate_set_store_id(gate, settings.id);
-    r = apply_step(gate, &delta, -1, e);
+    r = apply_items(gate, &delta, false, e);
     if (r < 0)
         return r;
     gate_set_filled(gate);
@@ -148,7 +180,9 @@ int sync_compare(struct store *store, struct gate *gate, const struct store_sett
     _cleanup_delta_ struct delta delta = {0};
     struct sync_check check = {.present = gate_is_whole(gate)};
     struct gate_state state;
+    struct mode_plan plan;
     uint8_t slots[65536];
+    bool deadlines;
     size_t i;
     int r;
 
@@ -157,19 +191,26 @@ int sync_compare(struct store *store, struct gate *gate, const struct store_sett
         return 0;
     }
     gate_read_state(gate, &state);
-    sync_port_slots(settings, slots);
+    port_slots(settings, slots);
+    plan = plan_of(settings);
     check.same_store = state.store_id == settings->id;
     check.applied = state.applied == settings->revision;
-    check.settings = state.mode == (uint64_t)settings->mode && gate_ports_are(gate, slots);
+    check.settings = gate_mode_is(gate, &plan) && gate_ports_are(gate, slots);
+    r = store_has_deadlines(store, &deadlines, e);
+    if (r < 0)
+        return r;
+    check.clock = !deadlines || !gate_clock_is_behind(gate, settings->clock);
     r = read_delta(store, gate, COMPARE_MAX, &delta, e);
     if (r < 0 && r != -E2BIG)
         return r;
     check.counted = r == 0;
     for (i = 0; i < delta.count; i++)
-        if (delta.items[i].step > 0)
+        if (delta.items[i].before == UNTIL_ABSENT)
             check.missing++;
-        else
+        else if (delta.items[i].after == UNTIL_ABSENT)
             check.surplus++;
+        else
+            check.differing++;
     *ret_check = check;
     return 0;
 }
@@ -177,7 +218,7 @@ int sync_compare(struct store *store, struct gate *gate, const struct store_sett
 bool sync_is_equal(const struct sync_check *check)
 {
     return check->present && check->same_store && check->applied && check->settings &&
-           !check->missing && !check->surplus;
+           check->clock && !check->missing && !check->surplus && !check->differing;
 }
 
 /* ---- interfaces ---- */

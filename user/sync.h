@@ -11,7 +11,8 @@
 
 /*
  * Makes tries, ports and mode in the kernel equal to the store, in place: all missing prefixes
- * first, then ports and mode, then the surplus ones go; a source allowed before and after is never
+ * first, then ports and mode, then the surplus ones go (likewise ends: later ones first); the clock
+ * that deadlines are kept by is set right before; a source allowed before and after is never
  * dropped in between, one denied before and after never let in. gate_make_maps() comes first.
  * @ret_fixed: prefixes added and removed. The revision is not in force before sync_live_links().
  */
@@ -25,13 +26,15 @@ int sync_live_links(struct store *store, struct gate *gate, struct err *e);
 
 /* What of the kernel's state differs from the store's. */
 struct sync_check {
-    bool present;     /* shared maps are there and filled */
-    bool same_store;  /* and were made from this store */
-    bool applied;     /* this revision of it */
-    bool settings;    /* ports and mode are what the store says */
-    bool counted;     /* the prefixes were compared one by one (not done for very long lists) */
-    uint64_t missing; /* in the store only */
-    uint64_t surplus; /* in the kernel only */
+    bool present;       /* shared maps are there and filled */
+    bool same_store;    /* and were made from this store */
+    bool applied;       /* this revision of it */
+    bool settings;      /* ports and mode are what the store says */
+    bool clock;         /* deadlines were made with the time as it is */
+    bool counted;       /* the prefixes were compared one by one (not done for very long lists) */
+    uint64_t missing;   /* in the store only */
+    uint64_t surplus;   /* in the kernel only */
+    uint64_t differing; /* in both, with another end */
 };
 
 /* @settings as just read from @store. */
@@ -39,8 +42,11 @@ int sync_compare(struct store *store, struct gate *gate, const struct store_sett
                  struct sync_check *ret_check, struct err *e);
 bool sync_is_equal(const struct sync_check *check);
 
-/* Counter slots by port, as the kernel wants them. */
-void sync_port_slots(const struct store_settings *settings, uint8_t slots[65536]);
+/* Ports and mode; each is one word to the packets. */
+void sync_put_settings(struct gate *gate, const struct store_settings *settings);
+
+/* One prefix, whatever has to be done with it. */
+int sync_apply_item(struct gate *gate, const struct delta_item *item, struct err *e);
 
 /* ---- interfaces ---- */
 

@@ -9,12 +9,15 @@
  *   progrun [frags] [stats]      frags: multi-buffer, as the loader does from 5.18 on; stats: what
  *                                the verifier says of the program, on stderr
  *
- *   mode N                       the mode word
+ *   mode N [NEXT MS]             the mode, and which one follows when
  *   abi N                        who filled the settings; 1 from the start
  *   port P SLOT|off              guard a port
- *   allow ADDRESS/LEN            into the trie, as it is
+ *   allow ADDRESS/LEN [MS]       into the trie, as it is; with an end
+ *   until ADDRESS/LEN MS         sets an end by sg_set_until: PASS|DROP
+ *                                (MS: from now, may be negative; 0 never)
  *   clear                        empty both tries
  *   entry ADDRESS/LEN            seen=NS connections=N
+ *   raw ADDRESS/LEN N            into the trie with that word as its end
  *   run HEX                      PASS|DROP, then each reason cell that moved as
  *                                REASON/VERDICT/FAMILY=PACKETS/BYTES and each port cell as
  *                                port SLOT/VERDICT/FAMILY=PACKETS/BYTES/ATTEMPTS
@@ -29,6 +32,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include <linux/bpf.h>
 #include <linux/types.h>
@@ -70,19 +74,17 @@ static int quiet(enum libbpf_print_level level, const char *format, va_list args
 static void load(bool frags, bool stats)
 {
     static char log[1 << 16];
-    LIBBPF_OPTS(bpf_object_open_opts, opts);
     const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 
-    if (stats) {
-        opts.kernel_log_buf = log;
-        opts.kernel_log_size = sizeof(log);
-        opts.kernel_log_level = 4;
-    }
     setrlimit(RLIMIT_MEMLOCK, &unlimited); /* for kernels before 5.11; else not needed */
     libbpf_set_print(quiet);
-    skel = smtpgate_bpf__open_opts(&opts);
+    skel = smtpgate_bpf__open();
     if (!skel)
         fail("open");
+    if (stats) {
+        bpf_program__set_log_buf(skel->progs.smtpgate, log, sizeof(log));
+        bpf_program__set_log_level(skel->progs.smtpgate, 4);
+    }
     if (frags) {
         skel->rodata->sg_frags = true;
         if (bpf_program__set_flags(skel->progs.smtpgate, BPF_F_XDP_HAS_FRAGS))
@@ -213,16 +215,66 @@ static int parse_prefix(char *text, struct sg_key6 *key)
     return -1;
 }
 
-static void cmd_allow(char *text)
+/* A moment so many ms from now, of CLOCK_BOOTTIME; 0 never. */
+static __u64 moment(const char *text)
 {
-    const struct sg_allow value = {0};
+    long long ms = text ? strtoll(text, NULL, 10) : 0;
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return ms ? (__u64)(now.tv_sec * 1000LL + now.tv_nsec / 1000000 + ms) : 0;
+}
+
+static char *cut_word(char *text)
+{
+    char *rest = strchr(text, ' ');
+
+    if (rest)
+        *rest++ = '\0';
+    return rest;
+}
+
+static void put(char *text, bool raw)
+{
+    char *rest = cut_word(text);
+    struct sg_allow value = {0};
     struct sg_key6 key;
     int map = parse_prefix(text, &key);
 
+    value.until =
+        raw ? strtoull(rest, NULL, 0) : moment(rest) << SG_UNTIL_DEADLINE_SHIFT | key.prefixlen;
     if (map < 0 || bpf_map_update_elem(map, &key, &value, BPF_ANY))
         printf("error %s\n", map < 0 ? "no prefix" : strerror(errno));
     else
         printf("ok\n");
+}
+
+static void cmd_until(char *text)
+{
+    char *rest = cut_word(text);
+    struct sg_set_until wish = {0};
+    LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = &wish, .data_size_in = sizeof(wish));
+    struct sg_key6 key;
+    int map = parse_prefix(text, &key), error;
+
+    wish.family = map == bpf_map__fd(skel->maps.allow4) ? SG_FAMILY_IP4 : SG_FAMILY_IP6;
+    wish.until = moment(rest) << SG_UNTIL_DEADLINE_SHIFT | key.prefixlen;
+    memcpy(wish.addr, key.addr, sizeof(wish.addr));
+    error = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.sg_set_until), &opts);
+    if (map < 0 || error)
+        printf("error %s\n", map < 0 ? "no prefix" : strerror(-error));
+    else
+        printf("%s\n", opts.retval == XDP_PASS ? "PASS" : "DROP");
+}
+
+static void cmd_mode(char *text)
+{
+    char *next = cut_word(text), *when = next ? cut_word(next) : NULL;
+
+    settings->mode = strtoull(text, NULL, 0) |
+                     (next ? strtoull(next, NULL, 0) << SG_MODE_NEXT_SHIFT : 0) |
+                     moment(when) << SG_MODE_DEADLINE_SHIFT;
+    printf("ok\n");
 }
 
 static void cmd_entry(char *text)
@@ -271,15 +323,18 @@ static void command(char *line)
     if (!strcmp(line, "run")) {
         cmd_run(rest);
     } else if (!strcmp(line, "mode")) {
-        settings->mode = strtoull(rest, NULL, 0);
-        printf("ok\n");
+        cmd_mode(rest);
     } else if (!strcmp(line, "abi")) {
         settings->abi = strtoull(rest, NULL, 0);
         printf("ok\n");
     } else if (!strcmp(line, "port")) {
         cmd_port(rest);
     } else if (!strcmp(line, "allow")) {
-        cmd_allow(rest);
+        put(rest, false);
+    } else if (!strcmp(line, "raw")) {
+        put(rest, true);
+    } else if (!strcmp(line, "until")) {
+        cmd_until(rest);
     } else if (!strcmp(line, "entry")) {
         cmd_entry(rest);
     } else if (!strcmp(line, "clear")) {

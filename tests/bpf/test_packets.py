@@ -14,6 +14,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/bpf")]
@@ -764,6 +765,138 @@ def mode_unknown():
         in_mode(mode, "drop")
 
 
+def connections(gate, prefix):
+    """An entry's record: seen, connections."""
+    words = dict(word.split("=") for word in gate.ask(f"entry {prefix}").split())
+    return int(words["seen"]), int(words["connections"])
+
+
+LATER, EARLIER = 10_000_000, -1  # in ms; the guest that replays this may be slow
+
+
+@test
+def mode_deadline():
+    """the mode that is to follow is in force from its moment on, and not before"""
+    verdicts = {ENFORCE: "drop", OFF: "pass", PAUSED: "pass", OBSERVE: "would_drop", 77: "drop"}
+    for mode, first in verdicts.items():
+        for following, then in verdicts.items():
+            in_mode(f"{mode} {following} {LATER}", first)
+            in_mode(f"{mode} {following} {EARLIER}", then)
+            in_mode(f"{mode} {following} 0", first)
+
+
+@test
+def mode_deadline_passes():
+    """a deadline passes by itself"""
+    for gate in GATES:
+        if gate.record:  # what is replayed elsewhere has another clock
+            continue
+        gate.tell(f"mode {PAUSED} {ENFORCE} 300")
+        reasons = set()
+        for _ in range(20):
+            reasons.add(gate.run(smtp4(UNLISTED4)).split()[0])
+            time.sleep(0.05)
+        assert reasons == {"PASS", "DROP"}, reasons
+        expect(smtp4(UNLISTED4), answer("unlisted", "drop", "ip4", 25), [gate])
+
+
+@test
+def entry_ends():
+    """an entry lets in until its moment, and is then told apart from none"""
+    for source, make, family, bits in ((UNLISTED4, smtp4, "ip4", 32),
+                                       (UNLISTED6, smtp6([]), "ip6", 128)):
+        for gate in GATES:
+            gate.tell(f"allow {source}/{bits} {LATER}")
+        expect(make(source), answer("listed", "pass", family, 25))
+        for gate in GATES:
+            gate.tell(f"allow {source}/{bits} {EARLIER}")
+        expect(make(source), answer("expired", "drop", family, 25))
+        for mode, verdict in ((OFF, "pass"), (OBSERVE, "would_drop"), (PAUSED, "pass")):
+            for gate in GATES:
+                gate.tell(f"mode {mode}")
+            expect(make(source), answer("expired", verdict, family, 25))
+        for gate in GATES:
+            gate.tell(f"mode {ENFORCE}")
+            if gate.record:
+                continue
+            gate.tell(f"allow {source}/{bits} 300")
+            seen = set()
+            for _ in range(20):
+                seen.add(gate.run(make(source)).split()[0])
+                time.sleep(0.05)
+            assert seen == {"PASS", "DROP"}, seen
+
+
+@test
+def entry_ended_unclear():
+    """an unclear packet from a source whose entry ended is dropped under its own reason"""
+    for gate in GATES:
+        gate.tell(f"allow {UNLISTED4}/32 {EARLIER}")
+    expect(p.frame4(UNLISTED4, SMTP[:3]), answer("tcp_cut", "drop", "ip4"))
+
+
+@test
+def entry_ended_within():
+    """an entry that ended inside one that has not: let in, by the wider one, at any depth"""
+    for source, make, family, bits in (("203.0.113.7", smtp4, "ip4", 32),
+                                       ("2001:db8:b::7", smtp6([]), "ip6", 128)):
+        def prefix(length, of=source):
+            return str(ipaddress.ip_network(f"{of}/{length}", strict=False))
+
+        for gate in GATES:
+            gate.tell("clear")
+            for length in range(1, bits + 1):
+                gate.tell(f"allow {prefix(length)} {EARLIER}")
+            expect(make(source), answer("expired", "drop", family, 25), [gate])
+            gate.tell(f"allow {prefix(0)} {LATER}")
+            expect(make(source), answer("listed", "pass", family, 25), [gate])
+            assert connections(gate, prefix(0))[1] == 1
+            for length in (1, 2, 7, 8, 9, 23, 24, 31, bits - 1, bits):
+                gate.tell(f"allow {prefix(length)} {LATER}")
+                expect(make(source), answer("listed", "pass", family, 25), [gate])
+                assert connections(gate, prefix(length))[1] == 1
+                gate.tell(f"allow {prefix(length)} {EARLIER}")
+            gate.tell(f"allow {prefix(0)} {EARLIER}")
+            expect(make(source), answer("expired", "drop", family, 25), [gate])
+
+
+@test
+def entry_end_without_length():
+    """an end whose length is longer than what was asked for lets nobody in, and ends the search"""
+    for gate in GATES:
+        gate.tell(f"raw 203.0.113.0/24 {1 << 8 | 200:#x}")
+        gate.tell("allow 203.0.0.0/16")
+        expect(smtp4("203.0.113.7"), answer("expired", "drop", "ip4", 25), [gate])
+        gate.tell(f"raw 203.0.113.0/24 {1 << 8 | 24:#x}")
+        expect(smtp4("203.0.113.7"), answer("listed", "pass", "ip4", 25), [gate])
+        gate.tell("raw 203.0.113.0/24 0")  # as it was before ends were known
+        expect(smtp4("203.0.113.7"), answer("listed", "pass", "ip4", 25), [gate])
+
+
+@test
+def end_set_in_place():
+    """sg_set_until changes the end of that very prefix, and keeps what was counted"""
+    for gate in GATES:
+        for wide, prefix, source, make, family in (
+                ("203.0.0.0/16", "203.0.113.0/24", "203.0.113.7", smtp4, "ip4"),
+                ("2001:db8::/32", "2001:db8:b::/48", "2001:db8:b::7", smtp6([]), "ip6")):
+            gate.tell(f"allow {wide} {EARLIER}")
+            assert gate.ask(f"until {prefix} {LATER}") == "DROP", "it is not there"
+            expect(make(source), answer("expired", "drop", family, 25), [gate])
+            gate.tell(f"allow {prefix}")
+            for end, reason in ((EARLIER, "expired"), (LATER, "listed"), (0, "listed")):
+                assert gate.ask(f"until {prefix} {end}") == "PASS"
+                expect(make(source), answer(reason, "pass" if end != EARLIER else "drop", family,
+                                            25), [gate])
+            assert connections(gate, prefix)[1] == 2
+            gate.tell(f"raw {prefix} 0")
+            assert gate.ask(f"until {prefix} {EARLIER}") == "PASS"
+            expect(make(source), answer("expired", "drop", family, 25), [gate])
+        for whole in ("0.0.0.0/0", "::/0"):
+            gate.tell(f"allow {whole}")
+            assert gate.ask(f"until {whole} {EARLIER}") == "PASS"
+
+
 @test
 def empty_list():
     """enforcing with an empty list drops: it is the mode that opens, never a lost map"""
@@ -826,12 +959,6 @@ def slot_out_of_range():
         expect(smtp4(LISTED4), answer("listed", "pass", "ip4"))
     for gate in GATES:
         gate.guard(25, SLOTS[25])
-
-
-def connections(gate, prefix):
-    """An entry's record: seen, connections."""
-    words = dict(word.split("=") for word in gate.ask(f"entry {prefix}").split())
-    return int(words["seen"]), int(words["connections"])
 
 
 @test

@@ -372,8 +372,18 @@ static void check_around(struct store *store, const struct list *list, const str
     }
 }
 
-static int compare_prefix(const struct prefix *prefix, void *arg)
+static int add_entry(struct store *store, const struct who *who, const struct account *account,
+                     const char *remark, int64_t now, int64_t *ret_id)
 {
+    struct store_entry entry = {.who = *who, .created = now};
+
+    snprintf(entry.remark, sizeof(entry.remark), "%s", remark);
+    return store_add_entry(store, &entry, account, ret_id, NULL);
+}
+
+static int compare_prefix(const struct prefix *prefix, int64_t until, void *arg)
+{
+    (void)until;
     const struct block **next = arg;
 
     assert_int_equal(prefix->addr.family, (*next)->family);
@@ -422,7 +432,7 @@ static void check_delta(struct store *store, const struct blocks *before,
         if (!order)
             continue;
         assert_true(n < delta->count);
-        assert_int_equal(delta->items[n].step, order < 0 ? -1 : 1);
+        assert_int_equal(delta->items[n].after > delta->items[n].before, order > 0);
         assert_int_equal(delta->items[n].prefix.addr.family, block->family);
         assert_true(number_of(&delta->items[n].prefix.addr) == block->start);
         assert_int_equal(delta->items[n].prefix.len, block->len);
@@ -501,7 +511,7 @@ static void add_random(struct store *store, struct list *list, const char *realm
         if (in_list(&list->items[i], &account) && list->items[i].who.kind == who.kind &&
             who_same_set(&list->items[i].who, &who))
             same = &list->items[i];
-    r = store_add_entry(store, &who, &account, "remark", 1000, &id, NULL);
+    r = add_entry(store, &who, &account, "remark", 1000, &id);
     assert_int_equal(r, same ? -EEXIST : 0);
     if (same) {
         same = find_id(list, id);
@@ -632,7 +642,7 @@ static void test_references(void **state)
     for (int i = 0; i < 3; i++) {
         assert_int_equal(store_begin(store, NULL), 0);
         account_resolve(names[i], "", &account);
-        assert_int_equal(store_add_entry(store, &who, &account, "", 1, &id, NULL), 0);
+        assert_int_equal(add_entry(store, &who, &account, "", 1, &id), 0);
         assert_int_equal(store_delta(store)->count, i == 0);
         assert_int_equal(store_find_id(store, id, &entries[i], NULL), 0);
         assert_int_equal(store_commit(store, NULL), 0);
@@ -647,7 +657,7 @@ static void test_references(void **state)
     /* What goes and comes within one transaction is no change. */
     assert_int_equal(store_begin(store, NULL), 0);
     account_resolve("alice", "", &account);
-    assert_int_equal(store_add_entry(store, &who, &account, "", 1, &id, NULL), 0);
+    assert_int_equal(add_entry(store, &who, &account, "", 1, &id), 0);
     assert_int_equal(store_find_id(store, id, &entries[0], NULL), 0);
     assert_int_equal(store_delete_entry(store, &entries[0], NULL), 0);
     assert_int_equal(store_delta(store)->count, 0);
@@ -786,7 +796,8 @@ static void check_settings(struct store *store)
     assert_int_equal(store_read_settings(store, &settings, NULL), 0);
     assert_int_equal(settings.id, ID_V1);
     assert_int_equal(settings.revision, REVISION_1);
-    assert_int_equal(settings.mode, SG_MODE_ENFORCE);
+    assert_true(settings.on);
+    assert_int_equal(settings.plan.mode, SG_MODE_ENFORCE);
     assert_int_equal(settings.limit, 123);
     assert_int_equal(settings.others, STORE_OTHERS_ANYWHERE);
     assert_string_equal(settings.realm, "");
@@ -833,7 +844,7 @@ static int64_t next_id(const struct place *place)
     assert_int_equal(who_parse("203.0.113.254", &who, NULL), 0);
     assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
     assert_int_equal(store_begin(store, NULL), 0);
-    assert_int_equal(store_add_entry(store, &who, &host, "", 1, &id, NULL), 0);
+    assert_int_equal(add_entry(store, &who, &host, "", 1, &id), 0);
     assert_int_equal(store_commit(store, NULL), 0);
     store_close(store);
     return id;
@@ -1227,7 +1238,7 @@ static int add_many(const struct place *place)
         struct who who = wanted(i);
         int64_t id;
 
-        r = store_add_entry(store, &who, &alice, "remark", 1, &id, NULL);
+        r = add_entry(store, &who, &alice, "remark", 1, &id);
     }
     if (r == 0)
         r = store_commit(store, NULL);

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* history, undo: what was changed by whom, and taking it back. */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "outcome.h"
+
+/* ---- history ---- */
+
+/* Lines for a person; all of them with -v. */
+#define SHOWN_CHANGES 50
+
+struct telling {
+    const struct cmd_context *ctx;
+    struct out_stream stream;
+    unsigned int shown;
+};
+
+static json_t *change_json(const struct store_change *change)
+{
+    return json_pack("{s:I, s:s, s:s, s:i, s:o, s:s, s:I, s:I, s:I, s:b, s:o}", "id",
+                     (json_int_t)change->id, "time", "", "who", change->who, "uid",
+                     (int)change->uid, "from", out_json_text(change->origin), "command",
+                     change->command, "added", (json_int_t)change->added, "deleted",
+                     (json_int_t)change->deleted, "edited", (json_int_t)change->edited, "undone",
+                     change->undone != 0, "undone_by",
+                     change->undone ? json_integer((json_int_t)change->undone) : json_null());
+}
+
+static int tell_change(const struct store_change *change, void *arg)
+{
+    struct telling *telling = arg;
+    const struct out *out = &telling->ctx->out;
+    char time[OUT_TIME_MAX], counts[64] = "", undone[48] = "";
+    json_t *row = change_json(change);
+
+    json_object_set_new(row, "time", out_json_time(change->at));
+    out_stream_item(&telling->stream, row);
+    if (telling->shown++ == 0)
+        out_text(out, "%-6s %-16s %-24s %-12s %s\n", "CHANGE", "TIME", "WHO", "ENTRIES", "COMMAND");
+    out_local_time(change->at, time);
+    if (change->added || change->deleted || change->edited)
+        snprintf(counts, sizeof(counts), "+%llu -%llu ~%llu", (unsigned long long)change->added,
+                 (unsigned long long)change->deleted, (unsigned long long)change->edited);
+    if (change->undone)
+        snprintf(undone, sizeof(undone), "  (taken back by #%lld)", (long long)change->undone);
+    out_text(out, "#%-5lld %-16s %s%s%-*s %-12s %s%s\n", (long long)change->id, time, change->who,
+             *change->origin ? " from " : "",
+             24 - (int)strlen(change->who) - (*change->origin ? 6 : 0), change->origin, counts,
+             change->command, undone);
+    return 0;
+}
+
+int cmd_history(const struct cmd_context *ctx, struct err *e)
+{
+    _cleanup_(store_close) struct store *store = NULL;
+    _cleanup_(gate_close) struct gate *gate = NULL;
+    struct telling telling = {.ctx = ctx};
+    bool all = ctx->out.json || ctx->verbose;
+    int r = cmd_open_both(ctx, &store, &gate, e);
+
+    if (r < 0)
+        return r;
+    out_stream_begin(&telling.stream, &ctx->out, NULL, "changes");
+    r = store_each_change(store, all ? 0 : SHOWN_CHANGES, tell_change, &telling, e);
+    out_stream_end(&telling.stream, r < 0 ? e : NULL);
+    if (r < 0)
+        return ctx->out.json ? (int)e->code : r;
+    if (!telling.shown)
+        out_text(&ctx->out, "nothing was changed yet\n");
+    else if (!all && telling.shown == SHOWN_CHANGES)
+        out_note(&ctx->out, "the last %d changes are shown; -v shows all that are kept\n",
+                 SHOWN_CHANGES);
+    return 0;
+}
+
+/* ---- undo ---- */
+
+struct undoing {
+    const struct cmd_context *ctx;
+    struct change change;
+    struct outcome outcome;
+    struct store_counts before, after;
+    struct store_settings settings; /* as they will be */
+    int64_t id;                     /* back to what was before this change */
+    json_t *taken;                  /* the changes that are taken back */
+};
+
+static void cleanup_undoing(struct undoing *undoing)
+{
+    change_end(&undoing->change);
+    outcome_free(&undoing->outcome);
+    json_decref(undoing->taken);
+}
+
+/* "3", or "#12"; nothing is 1. */
+static int parse_target(const struct cmd_context *ctx, unsigned int *ret_count, int64_t *ret_id,
+                        struct err *e)
+{
+    const char *text = ctx->n_args ? ctx->args[0] : "1";
+    bool by_id = text[0] == '#';
+    char shown[64], *end;
+    long long number;
+
+    errno = 0;
+    number = strtoll(text + by_id, &end, 10);
+    if (text[by_id] >= '0' && text[by_id] <= '9' && !*end && !errno && number >= 1 &&
+        (by_id || number <= INT_MAX)) {
+        *ret_id = by_id ? number : 0;
+        *ret_count = by_id ? 0 : (unsigned int)number;
+        return 0;
+    }
+    err_set(e, 0, EXIT_USAGE, "\"%s\" is neither a number of changes nor the number of one",
+            text_escape(text, shown, sizeof(shown)));
+    err_hint(e, "smtpgate undo, smtpgate undo 3, or by its number in smtpgate history: smtpgate"
+                " undo '#12'");
+    return -EINVAL;
+}
+
+static int find_target(struct undoing *undoing, unsigned int count, struct err *e)
+{
+    unsigned int found = 0;
+    int r = count ? store_find_undo(undoing->change.store, count, &undoing->id, &found, e) : 0;
+
+    if (r != -ENOENT)
+        return r;
+    if (found)
+        err_set(e, 0, EXIT_NO, "there %s only %u change%s to take back; nothing changed",
+                found == 1 ? "is" : "are", found, found == 1 ? "" : "s");
+    else
+        err_set(e, 0, EXIT_NO, "there is nothing to take back; nothing changed");
+    err_hint(e, "smtpgate history");
+    return r;
+}
+
+static int note_taken(const struct store_change *change, void *arg)
+{
+    struct undoing *undoing = arg;
+
+    if (change->id < undoing->id)
+        return 1; /* the rest is older */
+    if (change->kind != STORE_CHANGE_OTHER && !change->undone)
+        json_array_append_new(undoing->taken, json_pack("{s:I, s:s}", "id", (json_int_t)change->id,
+                                                        "command", change->command));
+    return 0;
+}
+
+static int take_back(struct undoing *undoing, struct err *e)
+{
+    int r = store_each_change(undoing->change.store, 0, note_taken, undoing, e);
+
+    if (r < 0)
+        return r;
+    r = store_undo_to(undoing->change.store, undoing->id, e);
+    if (r != -ENOENT)
+        return r;
+    err_set(e, 0, EXIT_NO, "change #%lld is not there, or too long ago; nothing changed",
+            (long long)undoing->id);
+    err_hint(e, "smtpgate history; the last %d changes can be taken back", STORE_KEPT_CHANGES);
+    return r;
+}
+
+/* Whoever was held to a list that goes may come from elsewhere again. */
+static int confirm_loss(struct undoing *undoing, struct err *e)
+{
+    const struct store_counts *before = &undoing->before, *after = &undoing->after;
+
+    if (undoing->change.before.on && !undoing->settings.on)
+        return cmd_confirm(undoing->ctx,
+                           "This turns the gate off: every source could use a stolen password"
+                           " again.",
+                           e);
+    if ((before->host_entries && !after->host_entries) || after->accounts < before->accounts)
+        return cmd_confirm(undoing->ctx,
+                           "This leaves a list without entries: whoever was held to it may then"
+                           " send from elsewhere.",
+                           e);
+    return 0;
+}
+
+static int undo_all(struct undoing *undoing, unsigned int count, struct err *e)
+{
+    struct change *change = &undoing->change;
+    int r = cmd_begin(undoing->ctx, change, e);
+
+    if (r == 0)
+        r = store_read_counts(change->store, &undoing->before, e);
+    if (r == 0)
+        r = find_target(undoing, count, e);
+    if (r == 0)
+        r = take_back(undoing, e);
+    if (r == 0)
+        r = store_read_counts(change->store, &undoing->after, e);
+    if (r == 0)
+        r = store_read_settings(change->store, &undoing->settings, e);
+    if (r < 0)
+        return r;
+    undoing->outcome.mode_before = change_mode_before(change).mode;
+    undoing->outcome.mode_after =
+        mode_at(undoing->settings.on, &undoing->settings.plan, change->now).mode;
+    undoing->outcome.left.accounts = undoing->after.accounts > 0;
+    store_read_touched(change->store, &undoing->outcome.added, &undoing->outcome.deleted,
+                       &undoing->outcome.edited);
+    r = confirm_loss(undoing, e);
+    return r == 0 ? change_commit(change, e) : r;
+}
+
+static void say_undone(const struct undoing *undoing)
+{
+    const struct cmd_context *ctx = undoing->ctx;
+    const struct outcome *outcome = &undoing->outcome;
+    const char *command;
+    json_t *taken;
+    json_int_t id;
+    size_t i;
+
+    json_array_foreach (undoing->taken, i, taken)
+        if (json_unpack(taken, "{s:I, s:s}", "id", &id, "command", &command) == 0)
+            out_done(&ctx->out, "%s #%lld: %s\n", ctx->dry_run ? "would take back" : "taken back",
+                     (long long)id, command);
+    if (outcome->added || outcome->deleted || outcome->edited)
+        out_done(&ctx->out, "entries: %u added, %u deleted, %u edited\n", outcome->added,
+                 outcome->deleted, outcome->edited);
+    if (outcome->mode_before != outcome->mode_after && outcome->mode_before != SG_MODE_OFF &&
+        outcome->mode_after != SG_MODE_OFF)
+        out_done(&ctx->out, "mode %s %s\n", ctx->dry_run ? "would be" : "is now",
+                 cmd_mode_name(outcome->mode_after));
+}
+
+int cmd_undo(const struct cmd_context *ctx, struct err *e)
+{
+    __attribute__((cleanup(cleanup_undoing))) struct undoing undoing = {
+        .ctx = ctx,
+        .change = {.lock = -1},
+        .outcome = {.entries = json_array(), .brief = true},
+        .taken = json_array()};
+    const struct outcome *outcome = &undoing.outcome;
+    unsigned int count;
+    int r;
+
+    if (!undoing.taken || !outcome->entries)
+        return cmd_fail_memory(e);
+    r = parse_target(ctx, &count, &undoing.id, e);
+    if (r == 0)
+        r = undo_all(&undoing, count, e);
+    if (r < 0)
+        return r;
+    say_undone(&undoing);
+    outcome_say_mode(ctx, &undoing.change, outcome);
+    out_json(&ctx->out, json_pack("{s:b, s:i, s:i, s:i, s:b, s:s, s:O}", "changed", true, "added",
+                                  (int)outcome->added, "deleted", (int)outcome->deleted, "edited",
+                                  (int)outcome->edited, "dry_run", ctx->dry_run, "mode",
+                                  cmd_mode_name(outcome->mode_after), "undone", undoing.taken));
+    return 0;
+}
