@@ -87,7 +87,9 @@ static int add_one(struct adding *adding, const struct addition *addition, struc
     if (r < 0 && r != -EEXIST)
         return r;
     expires = entry.expires;
-    found = store_find_id(store, id, &entry, e);
+    entry.id = id;
+    /* As it is there, or is spelled there. */
+    found = r == -EEXIST || *account.name ? store_find_id(store, id, &entry, e) : 0;
     if (found < 0)
         return found;
     if (r == -EEXIST)

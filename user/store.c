@@ -372,7 +372,9 @@ static int check_schema(struct store *store, enum store_access mode, struct err 
  */
 static int open_db(struct store *store, enum store_access mode, struct err *e)
 {
-    int flags = SQLITE_OPEN_READWRITE | (mode == STORE_WRITE ? SQLITE_OPEN_CREATE : 0);
+    /* Used by one thread, so without SQLite's own locks between threads. */
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
+                (mode == STORE_WRITE ? SQLITE_OPEN_CREATE : 0);
     struct stat st;
     int rc;
 
@@ -385,7 +387,8 @@ static int open_db(struct store *store, enum store_access mode, struct err *e)
     rc = sqlite3_open_v2(store->path, &store->db, flags, NULL);
     if (mode == STORE_READ && rc != SQLITE_OK) {
         sqlite3_close(store->db);
-        rc = sqlite3_open_v2(store->path, &store->db, SQLITE_OPEN_READONLY, NULL);
+        rc = sqlite3_open_v2(store->path, &store->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX,
+                             NULL);
     }
     return rc == SQLITE_OK ? 0 : fail(store, rc, e);
 }
@@ -1031,19 +1034,20 @@ static int change_prefixes(struct store *store, const struct store_entry *entry,
     return 0;
 }
 
-static int find_exact(struct store *store, const struct who *who, const struct account *account,
-                      int64_t *ret_id, struct err *e)
+/* Under one spelling. To ask for both at once makes a table of its own each time. */
+static int find_spelled(struct store *store, const struct who *who, const char *account,
+                        int64_t *ret_id, struct err *e)
 {
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
     int r = keep(store, KEPT_FIND_EXACT, &stmt, e);
 
     if (r < 0)
         return r;
-    bind_account(stmt, account);
-    sqlite3_bind_int(stmt, 3, who->first.family);
-    bind_addr(stmt, 4, &who->first);
-    bind_addr(stmt, 5, &who->last);
-    sqlite3_bind_int(stmt, 6, who->kind);
+    bind_text(stmt, 1, account);
+    sqlite3_bind_int(stmt, 2, who->first.family);
+    bind_addr(stmt, 3, &who->first);
+    bind_addr(stmt, 4, &who->last);
+    sqlite3_bind_int(stmt, 5, who->kind);
     r = step(store, stmt, e);
     if (r < 0)
         return r;
@@ -1051,6 +1055,16 @@ static int find_exact(struct store *store, const struct who *who, const struct a
         return -ENOENT;
     *ret_id = sqlite3_column_int64(stmt, 0);
     return 0;
+}
+
+static int find_exact(struct store *store, const struct who *who, const struct account *account,
+                      int64_t *ret_id, struct err *e)
+{
+    int r = find_spelled(store, who, account->name, ret_id, e);
+
+    if (r == -ENOENT && strcmp(account->name, account->other) != 0)
+        r = find_spelled(store, who, account->other, ret_id, e);
+    return r;
 }
 
 /* How the account is written in the list it has, or as it was given. */
@@ -1231,7 +1245,8 @@ int store_add_entry(struct store *store, const struct store_entry *entry,
     if (r != -ENOENT)
         return r < 0 ? r : -EEXIST;
     row.id = 0;
-    r = find_spelling(store, account, row.account, e);
+    row.account[0] = '\0';
+    r = *account->name ? find_spelling(store, account, row.account, e) : 0;
     if (r == 0)
         r = note_change(store, STORE_CHANGE_LIST, e);
     if (r == 0)
@@ -1377,8 +1392,8 @@ static int step_entry(const struct store *store, sqlite3_stmt *stmt, struct stor
 
 int store_find_id(struct store *store, int64_t id, struct store_entry *ret_entry, struct err *e)
 {
-    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    int r = prepare(store, "SELECT " ENTRY_COLUMNS " FROM entry WHERE id = ?", &stmt, e);
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_FIND_ID, &stmt, e);
 
     if (r < 0)
         return r;

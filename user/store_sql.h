@@ -107,47 +107,49 @@ static const char migration_2_to_3[] =
 #define FOREVER_SQL "9223372036854775807" /* UNTIL_FOREVER */
 
 /* Statements that are worth keeping: run for each entry of a long change, or each decision. */
-#define KEPT_STATEMENTS(X)                                                                        \
-    X(BEGIN, "BEGIN")                                                                             \
-    X(ROLLBACK, "ROLLBACK")                                                                       \
-    X(VERSION, "PRAGMA user_version")                                                             \
-    X(SETTING, "SELECT id, revision, list_limit, others, realm, is_on, mode, mode_then,"          \
-               " mode_until, clock FROM setting")                                                 \
-    X(PORTS, "SELECT port, slot, guarded FROM port ORDER BY port")                                \
-    X(HAS_ENTRIES, "SELECT EXISTS (SELECT 1 FROM entry WHERE account = ?1)"                       \
-                   " OR EXISTS (SELECT 1 FROM entry WHERE account = ?2)")                         \
-    X(RULES, "SELECT EXISTS (SELECT 1 FROM entry WHERE account = ''),"                            \
-             " EXISTS (SELECT 1 FROM entry WHERE account > ''), others, realm, mode, mode_then,"  \
-             " mode_until, clock FROM setting")                                                   \
-    X(FIND_EXACT, "SELECT id FROM entry WHERE account IN (?1, ?2) AND family = ?3 AND first = ?4" \
-                  " AND last = ?5 AND kind = ?6")                                                 \
-    X(FIND_SPELLING, "SELECT account FROM entry WHERE account IN (?1, ?2) LIMIT 1")               \
-    X(INSERT_ENTRY, "INSERT INTO entry (account, family, first, last, kind, remark, created,"     \
-                    " expires, id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")                  \
-    X(SET_REMARK, "UPDATE entry SET remark = ?2 WHERE id = ?1")                                   \
-    X(SET_EXPIRES, "UPDATE entry SET expires = ?2 WHERE id = ?1")                                 \
-    X(ADD_IMAGE, "INSERT OR IGNORE INTO image SELECT ?1, id, 0, account, family, first, last,"    \
-                 " kind, remark, created, expires FROM entry WHERE id = ?2")                      \
-    X(ADD_ABSENT, "INSERT OR IGNORE INTO image (change, entry, absent) VALUES (?1, ?2, 1)")       \
-    X(DELETE_ENTRY, "DELETE FROM entry WHERE id = ?1")                                            \
-    X(INSERT_PREFIX,                                                                              \
-      "INSERT INTO prefix (family, addr, len, account, entry) VALUES (?1, ?2, ?3, ?4, ?5)")       \
-    X(DELETE_PREFIX,                                                                              \
-      "DELETE FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3 AND account = ?4"          \
-      " AND entry = ?5")                                                                          \
-    X(PREFIX_UNTIL, "SELECT max(CASE expires WHEN 0 THEN " FOREVER_SQL " ELSE expires END)"       \
-                    " FROM prefix CROSS JOIN entry ON id = entry"                                 \
-                    " WHERE prefix.family = ?1 AND addr = ?2 AND len = ?3")                       \
-    X(LENGTHS, "SELECT len FROM length WHERE family = ?1 AND prefixes > 0")                       \
-    X(ADD_LENGTH, "INSERT INTO length VALUES (?1, ?2, ?3)"                                        \
-                  " ON CONFLICT (family, len) DO UPDATE SET prefixes = prefixes + ?3")            \
-    X(NEAREST, "SELECT addr, len FROM prefix WHERE family = ?1 AND (addr, len) <= (?2, ?3)"       \
-               " ORDER BY addr DESC, len DESC LIMIT 1")                                           \
-    X(NEAREST_IN_LIST, "SELECT addr, len FROM prefix WHERE account = ?4 AND family = ?1"          \
-                       " AND (addr, len) <= (?2, ?3) ORDER BY addr DESC, len DESC LIMIT 1")       \
-    X(COVERING, COVERING_ENTRIES(""))                                                             \
+#define KEPT_STATEMENTS(X)                                                                       \
+    X(BEGIN, "BEGIN")                                                                            \
+    X(ROLLBACK, "ROLLBACK")                                                                      \
+    X(VERSION, "PRAGMA user_version")                                                            \
+    X(SETTING, "SELECT id, revision, list_limit, others, realm, is_on, mode, mode_then,"         \
+               " mode_until, clock FROM setting")                                                \
+    X(PORTS, "SELECT port, slot, guarded FROM port ORDER BY port")                               \
+    X(HAS_ENTRIES, "SELECT EXISTS (SELECT 1 FROM entry WHERE account = ?1)"                      \
+                   " OR EXISTS (SELECT 1 FROM entry WHERE account = ?2)")                        \
+    X(RULES, "SELECT EXISTS (SELECT 1 FROM entry WHERE account = ''),"                           \
+             " EXISTS (SELECT 1 FROM entry WHERE account > ''), others, realm, mode, mode_then," \
+             " mode_until, clock FROM setting")                                                  \
+    X(FIND_ID, "SELECT " ENTRY_COLUMNS " FROM entry WHERE id = ?1")                              \
+    X(FIND_EXACT, "SELECT id FROM entry WHERE account = ?1 AND family = ?2 AND first = ?3"       \
+                  " AND last = ?4 AND kind = ?5")                                                \
+    X(FIND_SPELLING, "SELECT account FROM entry WHERE account IN (?1, ?2) LIMIT 1")              \
+    X(INSERT_ENTRY, "INSERT INTO entry (account, family, first, last, kind, remark, created,"    \
+                    " expires, id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")                 \
+    X(SET_REMARK, "UPDATE entry SET remark = ?2 WHERE id = ?1")                                  \
+    X(SET_EXPIRES, "UPDATE entry SET expires = ?2 WHERE id = ?1")                                \
+    X(ADD_IMAGE, "INSERT OR IGNORE INTO image SELECT ?1, id, 0, account, family, first, last,"   \
+                 " kind, remark, created, expires FROM entry WHERE id = ?2")                     \
+    X(ADD_ABSENT, "INSERT OR IGNORE INTO image (change, entry, absent) VALUES (?1, ?2, 1)")      \
+    X(DELETE_ENTRY, "DELETE FROM entry WHERE id = ?1")                                           \
+    X(INSERT_PREFIX,                                                                             \
+      "INSERT INTO prefix (family, addr, len, account, entry) VALUES (?1, ?2, ?3, ?4, ?5)")      \
+    X(DELETE_PREFIX,                                                                             \
+      "DELETE FROM prefix WHERE family = ?1 AND addr = ?2 AND len = ?3 AND account = ?4"         \
+      " AND entry = ?5")                                                                         \
+    X(PREFIX_UNTIL, "SELECT max(CASE expires WHEN 0 THEN " FOREVER_SQL " ELSE expires END)"      \
+                    " FROM prefix CROSS JOIN entry ON id = entry"                                \
+                    " WHERE prefix.family = ?1 AND addr = ?2 AND len = ?3")                      \
+    X(LENGTHS, "SELECT len FROM length WHERE family = ?1 AND prefixes > 0")                      \
+    X(ADD_LENGTH, "INSERT INTO length VALUES (?1, ?2, ?3)"                                       \
+                  " ON CONFLICT (family, len) DO UPDATE SET prefixes = prefixes + ?3")           \
+    X(NEAREST, "SELECT addr, len FROM prefix WHERE family = ?1 AND (addr, len) <= (?2, ?3)"      \
+               " ORDER BY addr DESC, len DESC LIMIT 1")                                          \
+    X(NEAREST_IN_LIST, "SELECT addr, len FROM prefix WHERE account = ?4 AND family = ?1"         \
+                       " AND (addr, len) <= (?2, ?3) ORDER BY addr DESC, len DESC LIMIT 1")      \
+    X(COVERING, COVERING_ENTRIES(""))                                                            \
     X(COVERING_IN_LIST, COVERING_ENTRIES("account = ?4 AND "))
 
+/* Columns of an entry, as read_entry() takes them. */
 #define ENTRY_COLUMNS "id, family, first, last, kind, remark, account, created, expires"
 /*
  * The entries that need a prefix. Without IN and ORDER BY, each of which makes a table
