@@ -12,7 +12,14 @@ import ipaddress
 Who = collections.namedtuple("Who", "kind first last")      # kind: address, segment, range
 Entry = collections.namedtuple("Entry", "id account who remark expires")    # id None: not known yet
 Item = collections.namedtuple("Item", "who account remark expires", defaults=("", None, None))
+Plan = collections.namedtuple("Plan", "mode then until")    # until 0: the mode stays
 NEVER = 0
+ENFORCE = Plan("enforce", "enforce", NEVER)
+KEPT = 100                      # changes that can be taken back
+
+
+class About(int):
+    """A time that is known to a second or two: so many seconds from when the command ran."""
 
 
 class Refused(Exception):
@@ -49,6 +56,7 @@ class Lists:
         self.entries = {}       # (account in lower case, WHO) -> Entry, in the order of the ids
         self.ports, self.limit = (25, 465, 587), 10
         self.others, self.realm = "anywhere", ""
+        self.plan = ENFORCE
         self.counts = collections.Counter()     # what the last command added, deleted, edited
 
     # What holds.
@@ -70,6 +78,19 @@ class Lists:
         """May the kernel drop what no list covers?"""
         return bool(self.of("") or (self.entries and self.others == "nowhere"))
 
+    def settings(self):
+        """All but the entries, to be compared."""
+        return sorted(self.ports), self.limit, self.others, self.realm, self.plan
+
+    def planned(self, now):
+        """What is done with the unlisted, wherever the lists close: a Plan."""
+        plan = self.plan
+        return plan if not plan.until or now < plan.until else Plan(plan.then, plan.then, NEVER)
+
+    def mode(self, now):
+        """off, enforce, observe or paused"""
+        return self.planned(now).mode if self.closes() else "off"
+
     def covering(self, address, now, entries=None):
         """The entry that is named for an address: the narrowest that has not expired, or None."""
         found = [e for e in (self.entries.values() if entries is None else entries)
@@ -78,6 +99,8 @@ class Lists:
 
     def admits(self, account, address, now):
         """May this account send from there, as far as the relay's half is concerned?"""
+        if self.planned(now).mode != "enforce":
+            return True
         for entries in (self.of(account), self.of("")):
             if entries:
                 return self.covering(address, now, entries) is not None
@@ -174,6 +197,33 @@ class Lists:
             raise Refused(1)
         return self.remove(gone)
 
+    # Modes. An end that has passed is forgotten.
+
+    def switched(self, now, plan):
+        """That plan from now on."""
+        return self.changed(plan=self.plan if plan == self.planned(now) else plan)
+
+    def trial(self, now, end):
+        """enforce --confirm"""
+        plan = self.planned(now)
+        if plan == ENFORCE or plan.mode == "paused" or not self.entries:
+            raise Refused(1)
+        return self.switched(now, Plan("enforce", "observe", end))
+
+    def confirm(self, now):
+        """confirm"""
+        plan = self.planned(now)
+        if plan.mode != "enforce" or not plan.until:
+            raise Refused(1)
+        return self.switched(now, ENFORCE)
+
+    def pause(self, now, end):
+        """pause: then comes what would have come anyway"""
+        plan = self.planned(now)
+        if not self.entries:
+            raise Refused(1)
+        return self.switched(now, Plan("paused", plan.then if plan.until else plan.mode, end))
+
     def disable(self, account, everything=False):
         """disable: whoever followed the host list may then send from anywhere."""
         gone = list(self.entries.values()) if everything else self.of(account)
@@ -196,3 +246,45 @@ class Lists:
         after = new.remove([e for key, e in new.entries.items() if key not in wanted])
         after.counts.update(new.counts)
         return after._within_limit(grown)
+
+
+class Change:
+    """A row of the history: what was before it."""
+
+    def __init__(self, number, kind, before, command=""):
+        self.number, self.kind, self.before, self.command = number, kind, before, command
+        self.undone = None              # the number of the change that took it back
+
+
+class History:
+    """Changes, newest last, and what taking them back leads to."""
+
+    def __init__(self):
+        self.rows = []
+
+    def target(self, what):
+        """The change that is taken back last: `what` is a count, or "#ID"."""
+        if isinstance(what, str):
+            found = [row for row in self.rows if row.number == int(what[1:])]
+        else:
+            found = [row for row in self.rows if row.kind == "list" and not row.undone][::-1]
+            found = found[what - 1:what]
+        if not found or found[0].number <= self.rows[-1].number - KEPT:
+            raise Refused(1)
+        return found[0]
+
+    def undo(self, what):
+        """The lists as they were before that change."""
+        return self.target(what).before.changed()
+
+    def note(self, number, kind, before, command, target=None):
+        """A change was made. An undo of an undo brings back what that one took."""
+        new = Change(number, kind, before, command)
+        for row in self.rows[::-1] if target else ():
+            if row.number >= target.number and row.kind == "undo":
+                for other in self.rows:
+                    other.undone = None if other.undone == row.number else other.undone
+        for row in self.rows:
+            if target and row.number >= target.number and row.kind != "other":
+                row.undone = row.undone or number
+        self.rows.append(new)

@@ -5,10 +5,10 @@ BPF_PROG_TEST_RUN on the very program that a pinned link runs, by the bare syste
 smtpgate's code nor libbpf is between the test and the verdict. The packets count as seen.
 """
 import ctypes
-import ipaddress
 import os
 import platform
 import struct
+import time
 
 import frames
 
@@ -112,11 +112,13 @@ def value(path, size=64 + 65536):
 
 
 def trie(path, version):
-    """The networks in a pinned trie."""
-    size = 4 if version == 4 else 16
-    make = ipaddress.IPv4Network if version == 4 else ipaddress.IPv6Network
-    found, fd = set(), opened(path)
+    """The networks in a pinned trie, and when they end (Unix seconds; None: never).
+
+    {(version, first number, last number): end}"""
+    size, found, fd = (4 if version == 4 else 16), {}, opened(path)
+    offset = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     key, following = None, ctypes.create_string_buffer(4 + size)
+    data = ctypes.create_string_buffer(24)
     try:
         while True:
             try:
@@ -125,7 +127,11 @@ def trie(path, version):
             except FileNotFoundError:
                 return found
             key = ctypes.create_string_buffer(following.raw, 4 + size)
-            length, address = struct.unpack("=I", key.raw[:4])[0], key.raw[4:4 + size]
-            found.add(make((address, length)))
+            bpf(MAP_LOOKUP, attributes("=IIQQ", fd, 0, address_of(key), address_of(data)))
+            length, first = struct.unpack("=I", key.raw[:4])[0], int.from_bytes(key.raw[4:], "big")
+            until = struct.unpack_from("=Q", data)[0]
+            assert until & 0xff == length, f"length {until & 0xff} in a prefix of {length}"
+            found[version, first, first | (1 << (8 * size - length)) - 1] = \
+                (until >> 8) / 1000 + offset if until >> 8 else None
     finally:
         os.close(fd)
