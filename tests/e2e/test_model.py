@@ -106,19 +106,22 @@ class Choice:
 
     def __init__(self, rng, history, can):
         self.rng, self.history = rng, history
+        self.lost = collections.deque(maxlen=6)         # (account, WHO) that was listed
         self.weights = {
             self.add: 26, self.delete: 18, self.edit: 8, self.bulk: 8, self.disable: 2,
             self.settings: 6, self.sync: 3, self.attach: 1, self.wrong: 4}
         self.can = can
         if "undo" in can:
-            self.weights[self.undo] = 7
+            self.weights[self.undo] = 8
         if "--expired" in can:
             self.weights[self.purge] = 3
         if "pause" in can:
             self.weights[self.mode] = 7
 
     def next(self, lists):
-        """A Command for these lists."""
+        """A Command for these lists. One undo is often followed by another."""
+        if self.history.rows and self.history.rows[-1].kind == "undo" and self.rng.random() < 0.25:
+            return self.undo(lists)
         make = self.rng.choices(list(self.weights), self.weights.values())[0]
         return make(lists)
 
@@ -213,6 +216,9 @@ class Choice:
         values = [self.who(kind) if rng.random() < 0.7 else self.known(lists, kind)
                   for _ in range(rng.choice((1, 1, 1, 2, 4)))]
         account, where = self.account(lists)
+        if self.lost and rng.random() < 0.2:
+            account, values = rng.choice(self.lost)
+            where, values = ["--account", account] if account else [], [values]
         (remark, said), (end, until) = self.remark(), self.end()
         items = [Item(one, account, remark, end) for one in values]
         return Command("add", *map(self.spell, values), *where, *said, *until,
@@ -287,8 +293,10 @@ class Choice:
     def undo(self, _):
         """undo: one, some, or back to a change that is not long ago"""
         rng, rows = self.rng, self.history.rows
-        what = rng.choice((1, 1, 1, 2, 3, "#"))
-        if what == "#":
+        what = rng.choice((1, 1, 1, 2, 3, "#", "#"))
+        if rows and rows[-1].kind == "undo" and rng.random() < 0.5:
+            what = f"#{rows[-1].number}"
+        elif what == "#":
             what = f"#{rng.choice(rows[-12:]).number if rows and rng.random() < 0.95 else 999999}"
         elif rng.random() < 0.03:
             what = 100000
@@ -585,6 +593,7 @@ class Bench:
         gone = self.lists.entries.keys() - lists.entries.keys()
         if gone:
             self.gone = [n for key in gone for n in networks(key[1])]
+            self.choice.lost.extend(sorted(gone, key=str))
         new = []
         for entry in list(lists.entries.values()):
             row = rows[entry.account, entry.who]
