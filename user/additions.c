@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "admit.h"
+#include "live.h"
 #include "outcome.h"
 
 /* One command under way. */
@@ -14,6 +15,7 @@ struct adding {
     bool brief;
     struct change change;
     struct outcome outcome;
+    struct live live;
     int64_t highest;                /* entry's number before: what is above it is new */
     unsigned int new_lists;         /* accounts that had no list of their own before */
     char new_list[ACCOUNT_MAX + 1]; /* the first of them */
@@ -22,6 +24,7 @@ struct adding {
 static void cleanup_adding(struct adding *adding)
 {
     change_end(&adding->change);
+    live_free(&adding->live);
     outcome_free(&adding->outcome);
 }
 
@@ -154,6 +157,8 @@ static int add_all(struct adding *adding, const struct addition *additions, size
         r = check_limit(adding, e);
     if (r == 0)
         r = close_gate(adding, e);
+    if (r == 0)
+        r = live_confirm(adding->ctx, &adding->change, LIVE_AS_IS, LIVE_WARN, &adding->live, e);
     return r == 0 ? change_commit(&adding->change, e) : r;
 }
 
@@ -207,6 +212,7 @@ int additions_apply(const struct cmd_context *ctx, const struct addition *additi
     outcome_say_mode(ctx, &adding.change, &adding.outcome);
     say_new_lists(&adding);
     outcome_say_unattached(ctx, &adding.change, &adding.outcome);
+    live_say_hanging(ctx, &adding.live);
     outcome_say_json(ctx, &adding.outcome);
     return 0;
 }

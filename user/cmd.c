@@ -5,8 +5,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "actor.h"
 #include "when.h"
 
 #define OPT(name) (1U << OPT_##name)
@@ -21,6 +21,9 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_EXPIRED] = {"expired", NULL, "the entries whose time is over"},
     [OPT_FOR] = {"for", "DURATION", "how long: 90s, 15m, 8h, 7d"},
     [OPT_FOREVER] = {"forever", NULL, "without an end"},
+    [OPT_KICK] = {"kick", NULL, "also end the open sessions that are not let in any more"},
+    [OPT_NAMES] = {"names", NULL, "also the names of the addresses, by DNS"},
+    [OPT_WITH] = {"with", "FILE", "as if that file were applied first"},
     [OPT_UNTIL] = {"until", "TIME", "2026-12-01 18:00 (local), 2026-12-01T17:00:00Z"},
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
@@ -64,10 +67,12 @@ const struct cmd cmd_table[] = {
      "  smtpgate delete 192.0.2.10\n"
      "  smtpgate delete '#3' '#4'\n"
      "  smtpgate delete 203.0.113.7 --account alice\n"
-     "  smtpgate delete --expired\n",
+     "  smtpgate delete --expired\n"
+     "  smtpgate delete 192.0.2.10 --kick\n",
      "WHO is the entry as typed (any equal spelling) or #ID. Open connections\n"
-     "are cut too. Deleting the last entry turns the gate off, and asks first.\n",
-     OPT(ACCOUNT) | OPT(EXPIRED), 0, 100000, cmd_delete},
+     "are cut too; --kick also ends them in the relay. Deleting the last entry turns\n"
+     "the gate off, and asks first.\n",
+     OPT(ACCOUNT) | OPT(EXPIRED) | OPT(KICK), 0, 100000, cmd_delete},
     {"list", "[FILTER]", "the entries", "the entries; FILTER: an address, or part of a remark",
      "  smtpgate list\n"
      "  smtpgate list shop\n"
@@ -101,8 +106,18 @@ const struct cmd cmd_table[] = {
      "  smtpgate enforce\n"
      "  smtpgate enforce --confirm 2m # goes back in 2 minutes, unless:\n"
      "  smtpgate confirm\n",
-     "The kernel keeps the time: it goes back also if nothing runs any more.\n", OPT(CONFIRM), 0, 0,
-     cmd_enforce},
+     "The kernel keeps the time: it goes back also if nothing runs any more. Asks\n"
+     "first if somebody is connected now who would be cut off; --kick also ends the\n"
+     "sessions of all who are, in the relay, which would hang there until they time\n"
+     "out.\n",
+     OPT(CONFIRM) | OPT(KICK), 0, 0, cmd_enforce},
+    {"preview", "", "who would be cut off", "who is connected now, and would be cut off",
+     "  smtpgate preview\n"
+     "  smtpgate preview --names\n",
+     "As if the gate stood on every interface and enforced the list, whatever it does\n"
+     "now. Sessions of this network namespace only: what the host just forwards, or\n"
+     "a container serves, is not seen.\n",
+     OPT(NAMES), 0, 0, cmd_preview},
     {"confirm", "", "stay with enforce --confirm", "stay with what enforce --confirm began",
      "  smtpgate confirm\n", NULL, 0, 0, 0, cmd_confirm_mode},
     {"pause", "DURATION", "let all pass for a while", "let everybody in for a while",
@@ -242,17 +257,29 @@ const struct cmd *cmd_find(const char *name, struct err *e)
     return NULL;
 }
 
+int cmd_begin_with(const struct cmd_context *ctx, const struct change_options *options,
+                   struct change *ret_change, struct err *e)
+{
+    struct change_options complete = *options;
+    struct store_author author = {.command = ctx->line};
+    struct actor actor;
+
+    actor_read(&actor);
+    author.uid = actor.uid;
+    author.who = actor.name;
+    author.origin = actor.from;
+    complete.author = &author;
+    return change_begin(&complete, ret_change, e);
+}
+
 int cmd_begin(const struct cmd_context *ctx, struct change *ret_change, struct err *e)
 {
-    const struct store_author author = {
-        .uid = getuid(), .who = "root", .origin = "", .command = ctx->line};
     const struct change_options options = {
         .state = ctx->state,
         .bpffs = ctx->bpffs,
-        .author = &author,
         .dry_run = ctx->dry_run,
     };
-    int r = change_begin(&options, ret_change, e);
+    int r = cmd_begin_with(ctx, &options, ret_change, e);
 
     if (r < 0)
         return r;

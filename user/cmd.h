@@ -23,10 +23,13 @@ enum cmd_option {
     OPT_EXPIRED,
     OPT_FOR,
     OPT_FOREVER,
+    OPT_KICK,
     OPT_MODE,
+    OPT_NAMES,
     OPT_REMARK,
     OPT_TROUBLE,
     OPT_UNTIL,
+    OPT_WITH,
     OPT_COUNT,
 };
 
@@ -91,6 +94,7 @@ int cmd_list(const struct cmd_context *ctx, struct err *e);
 int cmd_observe(const struct cmd_context *ctx, struct err *e);
 int cmd_pause(const struct cmd_context *ctx, struct err *e);
 int cmd_policy(const struct cmd_context *ctx, struct err *e);
+int cmd_preview(const struct cmd_context *ctx, struct err *e);
 int cmd_set(const struct cmd_context *ctx, struct err *e);
 int cmd_stats(const struct cmd_context *ctx, struct err *e);
 int cmd_status(const struct cmd_context *ctx, struct err *e);
@@ -101,6 +105,9 @@ int cmd_undo(const struct cmd_context *ctx, struct err *e);
 
 /* The frame for a command that changes the list or the settings. */
 int cmd_begin(const struct cmd_context *ctx, struct change *ret_change, struct err *e);
+/* With other options, and nothing said; who runs the command is added to them. */
+int cmd_begin_with(const struct cmd_context *ctx, const struct change_options *options,
+                   struct change *ret_change, struct err *e);
 
 /*
  * True to go on: -y, -n, or yes on the terminal. Else @e is set, EXIT_CONFIRM.

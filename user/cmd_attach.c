@@ -6,6 +6,7 @@
 
 #include "cmd.h"
 #include "iface.h"
+#include "live.h"
 #include "sync.h"
 
 static const char *xdp_name(enum gate_xdp xdp)
@@ -104,12 +105,14 @@ static int parse_mode(const struct cmd_context *ctx, enum store_iface_mode *ret_
 
 /* All or nothing: what this command attached anew is taken off again. */
 static int attach_all(const struct cmd_context *ctx, struct change *change,
-                      const enum store_iface_mode *mode, struct sync_result *results, struct err *e)
+                      const enum store_iface_mode *mode, struct sync_result *results,
+                      struct live *ret_live, struct err *e)
 {
     size_t i, done;
-    int r = 0;
+    int r =
+        change->guarding ? 0 : live_confirm(ctx, change, LIVE_AS_ATTACHED, LIVE_WARN, ret_live, e);
 
-    for (done = 0; done < ctx->n_args; done++) {
+    for (done = 0; r == 0 && done < ctx->n_args; done++) {
         r = sync_attach(change->store, change->gate, ctx->args[done], mode, &results[done], e);
         if (r < 0)
             break;
@@ -159,6 +162,7 @@ int cmd_attach(const struct cmd_context *ctx, struct err *e)
     };
     _cleanup_free_ struct sync_result *results = calloc(ctx->n_args, sizeof(*results));
     _cleanup_change_ struct change change = {.lock = -1};
+    _cleanup_live_ struct live live = {0};
     enum store_iface_mode mode = STORE_IFACE_AUTO;
     json_t *names;
     size_t i;
@@ -172,9 +176,9 @@ int cmd_attach(const struct cmd_context *ctx, struct err *e)
     if (r == 0 && ctx->dry_run)
         return say_would_attach(ctx);
     if (r == 0)
-        r = change_begin(&options, &change, e);
+        r = cmd_begin_with(ctx, &options, &change, e);
     if (r == 0)
-        r = attach_all(ctx, &change, ctx->options[OPT_MODE] ? &mode : NULL, results, e);
+        r = attach_all(ctx, &change, ctx->options[OPT_MODE] ? &mode : NULL, results, &live, e);
     if (r < 0)
         return r;
     names = json_array();
@@ -184,6 +188,7 @@ int cmd_attach(const struct cmd_context *ctx, struct err *e)
     }
     say_mx(ctx, &change.before);
     say_state(ctx, &change.before);
+    live_say_hanging(ctx, &live);
     out_json(&ctx->out, json_pack("{s:b, s:o}", "changed", true, "interfaces", names));
     return 0;
 }
@@ -334,7 +339,7 @@ int cmd_detach(const struct cmd_context *ctx, struct err *e)
     const struct change_options options = {
         .state = ctx->state, .bpffs = ctx->bpffs, .dry_run = ctx->dry_run, .no_heal = true};
 
-    r = change_begin(&options, &change, e);
+    r = cmd_begin_with(ctx, &options, &change, e);
     if (r == 0)
         r = sync_read_ifaces(change.store, change.gate, &ifaces, e);
     if (r < 0)

@@ -5,6 +5,7 @@
 
 #include "admit.h"
 #include "cmd.h"
+#include "live.h"
 #include "outcome.h"
 
 /* One command under way. */
@@ -13,6 +14,10 @@ struct editing {
     struct change change;
     struct account account; /* of --account; "" the host list */
     struct outcome outcome;
+    struct live live;
+    struct who *deleted; /* with --kick: what the deleted entries let in */
+    size_t n_deleted, room;
+    json_t *kicked;
     /* Lists that lost their last entry. */
     bool host_emptied;
     unsigned int accounts_emptied;
@@ -22,6 +27,9 @@ struct editing {
 static void cleanup_editing(struct editing *editing)
 {
     change_end(&editing->change);
+    live_free(&editing->live);
+    free(editing->deleted);
+    json_decref(editing->kicked);
     outcome_free(&editing->outcome);
 }
 
@@ -235,12 +243,30 @@ int cmd_edit(const struct cmd_context *ctx, struct err *e)
 
 /* ---- what goes with the last entry of a list ---- */
 
+static int remember_set(struct editing *editing, const struct who *who)
+{
+    size_t room = editing->room ? editing->room * 2 : 16;
+    struct who *more;
+
+    if (editing->n_deleted == editing->room) {
+        more = reallocarray(editing->deleted, room, sizeof(*more));
+        if (!more)
+            return -ENOMEM;
+        editing->deleted = more;
+        editing->room = room;
+    }
+    editing->deleted[editing->n_deleted++] = *who;
+    return 0;
+}
+
 static int delete_entry(struct editing *editing, const struct store_entry *entry, struct err *e)
 {
     struct account account;
     bool any = false;
     int r = store_delete_entry(editing->change.store, entry, e);
 
+    if (r == 0 && editing->ctx->options[OPT_KICK] && remember_set(editing, &entry->who) < 0)
+        return cmd_fail_memory(e);
     account_resolve(entry->account, editing->change.before.realm, &account);
     if (r == 0)
         r = store_has_entries(editing->change.store, &account, &any, e);
@@ -337,6 +363,18 @@ static int settle_lists(struct editing *editing, enum store_others others, const
     return store_set_on(editing->change.store, false, e);
 }
 
+/* Asks for those who are connected, commits, and with --kick ends what is cut off. */
+static int finish_closing(struct editing *editing, struct err *e)
+{
+    const struct cmd_context *ctx = editing->ctx;
+    int r = live_confirm(ctx, &editing->change, LIVE_AS_IS, LIVE_WARN, &editing->live, e);
+
+    if (r == 0 && ctx->options[OPT_KICK] && ctx->dry_run)
+        r = live_kick(ctx, &editing->change, editing->deleted, editing->n_deleted, &editing->kicked,
+                      e);
+    return r == 0 ? change_commit(&editing->change, e) : r;
+}
+
 /* ---- delete ---- */
 
 struct expiring {
@@ -384,7 +422,7 @@ static int delete_entries(struct editing *editing, struct err *e)
         outcome_add(&editing->outcome, "deleted", &entry);
     }
     r = settle_lists(editing, editing->change.before.others, &deleting, e);
-    return r == 0 ? change_commit(&editing->change, e) : r;
+    return r == 0 ? finish_closing(editing, e) : r;
 }
 
 /* Entries that are looked up again: a person deletes a few, and reads what is said of them. */
@@ -435,7 +473,13 @@ int cmd_delete(const struct cmd_context *ctx, struct err *e)
     say_still_in(&editing);
     outcome_say_mode(ctx, &editing.change, &editing.outcome);
     outcome_say_unattached(ctx, &editing.change, &editing.outcome);
-    outcome_say_json(ctx, &editing.outcome);
+    if (ctx->options[OPT_KICK] && !ctx->dry_run)
+        r = live_kick(ctx, &editing.change, editing.deleted, editing.n_deleted, &editing.kicked, e);
+    else
+        live_say_hanging(ctx, &editing.live);
+    if (r < 0)
+        return r;
+    outcome_say_json_with(ctx, &editing.outcome, "kicked", editing.kicked);
     return editing.outcome.deleted ? 0 : EXIT_NO;
 }
 
@@ -472,7 +516,7 @@ static int clear_list(struct editing *editing, struct err *e)
         r = settle_lists(editing, others, &disabling, e);
     if (r == 0 && others != before->others)
         r = store_set_others(editing->change.store, others, e);
-    return r == 0 ? change_commit(&editing->change, e) : r;
+    return r == 0 ? finish_closing(editing, e) : r;
 }
 
 static void say_cleared(const struct cmd_context *ctx, const struct editing *editing)
@@ -519,6 +563,7 @@ int cmd_disable(const struct cmd_context *ctx, struct err *e)
     if (!*editing.account.name && editing.outcome.left.accounts)
         out_note(&ctx->out, "accounts with a list of their own keep it; to clear those too:"
                             " smtpgate disable --all\n");
+    live_say_hanging(ctx, &editing.live);
     outcome_say_json(ctx, &editing.outcome);
     return *editing.account.name && !editing.outcome.deleted ? EXIT_NO : 0;
 }

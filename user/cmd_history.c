@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cmd.h"
+#include "live.h"
 #include "outcome.h"
 
 /* ---- history ---- */
@@ -86,11 +87,13 @@ struct undoing {
     struct store_settings settings; /* as they will be */
     int64_t id;                     /* back to what was before this change */
     json_t *taken;                  /* the changes that are taken back */
+    struct live live;
 };
 
 static void cleanup_undoing(struct undoing *undoing)
 {
     change_end(&undoing->change);
+    live_free(&undoing->live);
     outcome_free(&undoing->outcome);
     json_decref(undoing->taken);
 }
@@ -204,6 +207,8 @@ static int undo_all(struct undoing *undoing, unsigned int count, struct err *e)
     store_read_touched(change->store, &undoing->outcome.added, &undoing->outcome.deleted,
                        &undoing->outcome.edited);
     r = confirm_loss(undoing, e);
+    if (r == 0)
+        r = live_confirm(undoing->ctx, change, LIVE_AS_IS, LIVE_WARN, &undoing->live, e);
     return r == 0 ? change_commit(change, e) : r;
 }
 
@@ -249,6 +254,7 @@ int cmd_undo(const struct cmd_context *ctx, struct err *e)
         return r;
     say_undone(&undoing);
     outcome_say_mode(ctx, &undoing.change, outcome);
+    live_say_hanging(ctx, &undoing.live);
     out_json(&ctx->out, json_pack("{s:b, s:i, s:i, s:i, s:b, s:s, s:O}", "changed", true, "added",
                                   (int)outcome->added, "deleted", (int)outcome->deleted, "edited",
                                   (int)outcome->edited, "dry_run", ctx->dry_run, "mode",

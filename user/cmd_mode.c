@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cmd.h"
+#include "live.h"
 #include "when.h"
 
 /* One command under way. */
@@ -13,11 +14,15 @@ struct switching {
     struct mode_plan before; /* as if the lists called for a gate, also when they do not */
     struct mode_plan after;
     bool any; /* there is an entry, of any list */
+    struct live live;
+    json_t *kicked;
 };
 
 static void cleanup_switching(struct switching *switching)
 {
     change_end(&switching->change);
+    live_free(&switching->live);
+    json_decref(switching->kicked);
 }
 
 #define _cleanup_switching_ __attribute__((cleanup(cleanup_switching)))
@@ -69,8 +74,14 @@ static int finish(struct switching *switching, struct err *e)
     const struct cmd_context *ctx = switching->ctx;
     const struct mode_plan *after = &switching->after;
     bool changed = plans_differ(&switching->before, after);
+    json_t *answer;
+    bool kick = ctx->options[OPT_KICK];
     int r = changed ? store_set_plan(switching->change.store, after, e) : 0;
 
+    if (r == 0)
+        r = live_confirm(ctx, &switching->change, LIVE_AS_IS, LIVE_ASK, &switching->live, e);
+    if (r == 0 && kick && ctx->dry_run)
+        r = live_kick(ctx, &switching->change, NULL, 0, &switching->kicked, e);
     if (r == 0)
         r = change_commit(&switching->change, e);
     if (r < 0)
@@ -79,11 +90,19 @@ static int finish(struct switching *switching, struct err *e)
         say_plan(switching);
     else
         out_done(&ctx->out, "mode is %s already\n", cmd_mode_name(after->mode));
-    out_json(&ctx->out,
-             json_pack("{s:b, s:b, s:s, s:o, s:o}", "changed", changed, "dry_run", ctx->dry_run,
+    if (kick && !ctx->dry_run)
+        r = live_kick(ctx, &switching->change, NULL, 0, &switching->kicked, e);
+    else
+        live_say_hanging(ctx, &switching->live);
+    if (r < 0)
+        return r;
+    answer = json_pack("{s:b, s:b, s:s, s:o, s:o}", "changed", changed, "dry_run", ctx->dry_run,
                        "mode", cmd_mode_name(after->mode), "mode_until",
                        out_json_time(after->until), "mode_then",
-                       after->until ? json_string(cmd_mode_name(after->then)) : json_null()));
+                       after->until ? json_string(cmd_mode_name(after->then)) : json_null());
+    if (switching->kicked)
+        json_object_set(answer, "kicked", switching->kicked);
+    out_json(&ctx->out, answer);
     return 0;
 }
 

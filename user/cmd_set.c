@@ -6,6 +6,7 @@
 #include "admit.h"
 #include "cmd.h"
 #include "iface.h"
+#include "live.h"
 
 #define LIMIT_MAX 8000000 /* below what the kernel's tables take */
 
@@ -297,6 +298,7 @@ static int say_overfull(const struct cmd_context *ctx, struct change *change, ui
 static int apply(const struct cmd_context *ctx, const struct wish *wish, struct err *e)
 {
     _cleanup_change_ struct change change = {.lock = -1};
+    _cleanup_live_ struct live live = {0};
     struct store_settings after;
     int r = cmd_begin(ctx, &change, e);
 
@@ -306,6 +308,8 @@ static int apply(const struct cmd_context *ctx, const struct wish *wish, struct 
         r = store_read_settings(change.store, &after, e);
     if (r == 0 && wish->limit)
         r = say_overfull(ctx, &change, *wish->limit, e);
+    if (r == 0)
+        r = live_confirm(ctx, &change, LIVE_AS_IS, LIVE_WARN, &live, e);
     if (r == 0)
         r = change_commit(&change, e);
     if (r < 0)
@@ -317,6 +321,7 @@ static int apply(const struct cmd_context *ctx, const struct wish *wish, struct 
     if (wish->ports)
         warn_ephemeral(ctx, wish->ports, wish->n_ports);
     say_mode(ctx, &change, &after);
+    live_say_hanging(ctx, &live);
     out_json(&ctx->out, settings_json(ctx, &after, differ(&change.before, &after)));
     return 0;
 }

@@ -221,14 +221,23 @@ void out_error(const struct out *out, const char *command, const struct err *e)
         fprintf(stderr, "  hint: %s\n", shown.hint);
 }
 
+bool out_can_ask(void)
+{
+    return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
 int out_ask(const char *question)
 {
     char answer[16];
 
-    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+    if (!out_can_ask())
         return -ENOTTY;
     fflush(stdout);
     fprintf(stderr, "%s [y/N] ", question);
+    if (poll(&(struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}, 1, OUT_ASK_S * 1000) == 0) {
+        fprintf(stderr, "\nno answer in %d s\n", OUT_ASK_S);
+        return 0;
+    }
     if (!fgets(answer, sizeof(answer), stdin)) {
         fputc('\n', stderr);
         return 0;

@@ -67,9 +67,13 @@ void out_stream_end(struct out_stream *stream, const struct err *e);
 void out_error(const struct out *out, const char *command, const struct err *e);
 
 /*
- * Asks on the terminal, default no. 1 yes, 0 no, -ENOTTY when stdin or stderr is no terminal.
+ * Asks on the terminal, default no. 1 yes, 0 no, -ENOTTY when stdin or stderr is no terminal. Who
+ * asks holds the lock that all other changes wait for, so no answer in a minute is no.
  */
+#define OUT_ASK_S 60
 int out_ask(const char *question);
+/* There is a terminal to ask on. */
+bool out_can_ask(void);
 
 /* 0, or -errno when stdout could not take everything (a full disk behind a redirection). */
 int out_flush(void);

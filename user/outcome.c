@@ -127,11 +127,20 @@ void outcome_say_unattached(const struct cmd_context *ctx, const struct change *
 
 void outcome_say_json(const struct cmd_context *ctx, const struct outcome *outcome)
 {
+    outcome_say_json_with(ctx, outcome, NULL, NULL);
+}
+
+void outcome_say_json_with(const struct cmd_context *ctx, const struct outcome *outcome,
+                           const char *name, json_t *member)
+{
     bool changed = outcome->added || outcome->deleted || outcome->edited ||
                    outcome->mode_before != outcome->mode_after;
+    json_t *object = json_pack("{s:b, s:i, s:i, s:i, s:b, s:s, s:O}", "changed", changed, "added",
+                               (int)outcome->added, "deleted", (int)outcome->deleted, "edited",
+                               (int)outcome->edited, "dry_run", ctx->dry_run, "mode",
+                               cmd_mode_name(outcome->mode_after), "entries", outcome->entries);
 
-    out_json(&ctx->out, json_pack("{s:b, s:i, s:i, s:i, s:b, s:s, s:O}", "changed", changed,
-                                  "added", (int)outcome->added, "deleted", (int)outcome->deleted,
-                                  "edited", (int)outcome->edited, "dry_run", ctx->dry_run, "mode",
-                                  cmd_mode_name(outcome->mode_after), "entries", outcome->entries));
+    if (member)
+        json_object_set(object, name, member);
+    out_json(&ctx->out, object);
 }

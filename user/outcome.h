@@ -33,5 +33,8 @@ void outcome_say_unattached(const struct cmd_context *ctx, const struct change *
                             const struct outcome *outcome);
 
 void outcome_say_json(const struct cmd_context *ctx, const struct outcome *outcome);
+/* With one member more, unless it is NULL; the caller keeps it. */
+void outcome_say_json_with(const struct cmd_context *ctx, const struct outcome *outcome,
+                           const char *name, json_t *member);
 
 #endif

@@ -34,7 +34,9 @@ enum kept {
 
 /* What the open transaction's row in the history will say. */
 struct log {
-    struct store_author author; /* no @who: nothing is kept */
+    bool kept; /* somebody is the author; else there will be no row */
+    uint32_t uid;
+    char who[64], origin[64], command[256];
     int64_t now;
     int64_t id; /* of the row; 0: nothing was changed yet */
     enum store_change_kind kind;
@@ -1124,7 +1126,7 @@ static int note_change(struct store *store, enum store_change_kind kind, struct 
     struct log *log = &store->log;
     int r;
 
-    if (!log->author.who)
+    if (!log->kept)
         return 0;
     if (log->id) {
         if (log->kind == STORE_CHANGE_OTHER)
@@ -1141,10 +1143,10 @@ static int note_change(struct store *store, enum store_change_kind kind, struct 
     if (r < 0)
         return r;
     sqlite3_bind_int64(stmt, 1, log->now);
-    sqlite3_bind_int64(stmt, 2, log->author.uid);
-    bind_text(stmt, 3, log->author.who);
-    bind_text(stmt, 4, log->author.origin);
-    bind_text(stmt, 5, log->author.command);
+    sqlite3_bind_int64(stmt, 2, log->uid);
+    bind_text(stmt, 3, log->who);
+    bind_text(stmt, 4, log->origin);
+    bind_text(stmt, 5, log->command);
     r = step_done(store, stmt, e);
     if (r < 0)
         return r;
@@ -1805,8 +1807,14 @@ int store_put_iface(struct store *store, const struct store_iface *iface, uint32
 
 void store_set_author(struct store *store, const struct store_author *author, int64_t now)
 {
-    store->log.author = *author;
-    store->log.now = now;
+    struct log *log = &store->log;
+
+    log->kept = true;
+    log->uid = author->uid;
+    snprintf(log->who, sizeof(log->who), "%s", author->who);
+    snprintf(log->origin, sizeof(log->origin), "%s", author->origin);
+    snprintf(log->command, sizeof(log->command), "%s", author->command);
+    log->now = now;
 }
 
 void store_read_touched(const struct store *store, unsigned int *ret_added,

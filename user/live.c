@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See live.h. */
+#include "live.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- who is let in, before and after ---- */
+
+struct sides {
+    struct change *change;
+    struct store_settings after;
+    enum live_as as;
+};
+
+static bool is_guarded(const struct store_settings *settings, uint16_t port)
+{
+    unsigned int i;
+
+    for (i = 0; i < settings->n_ports; i++)
+        if (settings->ports[i].port == port)
+            return settings->ports[i].guarded;
+    return false;
+}
+
+static int lets_in_before(void *context, const struct addr *address, uint16_t port, struct err *e)
+{
+    const struct sides *sides = context;
+    struct change *change = sides->change;
+    bool in;
+    int r;
+
+    if (sides->as != LIVE_AS_IS || !change->guarding || !is_guarded(&change->before, port) ||
+        !mode_drops(gate_mode(change->gate).mode))
+        return 1;
+    r = gate_lets_in(change->gate, address, &in, e);
+    return r < 0 ? r : in;
+}
+
+static int is_covered(struct change *change, const struct addr *address, struct err *e)
+{
+    bool covered;
+    int r = store_covers(change->store, NULL, address, change->now, &covered, e);
+
+    return r < 0 ? r : covered;
+}
+
+static int lets_in_after(void *context, const struct addr *address, uint16_t port, struct err *e)
+{
+    const struct sides *sides = context;
+    struct change *change = sides->change;
+    enum sg_mode mode = mode_at(sides->after.on, &sides->after.plan, change->now).mode;
+
+    if (!is_guarded(&sides->after, port) || (sides->as == LIVE_AS_IS && !change->guarding) ||
+        (sides->as != LIVE_AS_ENFORCING && !mode_drops(mode)))
+        return 1;
+    return is_covered(change, address, e);
+}
+
+/* ---- the judgement ---- */
+
+void live_free(struct live *live)
+{
+    cut_free(&live->cut);
+    free(live->sessions);
+    memset(live, 0, sizeof(*live));
+}
+
+/* Guarded before or after, ascending; the store has them in that order, each port once. */
+static void read_ports(const struct store_settings *before, const struct store_settings *after,
+                       struct live *live)
+{
+    unsigned int i;
+
+    for (i = 0; i < after->n_ports && live->n_ports < SESSION_PORTS_MAX; i++)
+        if (after->ports[i].guarded || is_guarded(before, after->ports[i].port))
+            live->ports[live->n_ports++] = after->ports[i].port;
+}
+
+/* Not to know who is connected is no reason to refuse a change. */
+static bool read_sessions(const struct cmd_context *ctx, struct live *live)
+{
+    struct err problem;
+
+    live->known =
+        session_list(live->ports, live->n_ports, &live->sessions, &live->n_sessions, &problem) == 0;
+    if (!live->known)
+        out_note(&ctx->out, "who is connected now could not be seen: %s\n", problem.message);
+    return live->known;
+}
+
+int live_judge(const struct cmd_context *ctx, struct change *change, enum live_as as,
+               struct live *ret_live, struct err *e)
+{
+    struct sides sides = {.change = change, .as = as};
+    const struct cut_rule before = {lets_in_before, &sides}, after = {lets_in_after, &sides};
+    _cleanup_live_ struct live live = {0};
+    int r = store_read_settings(change->store, &sides.after, e);
+
+    if (r < 0)
+        return r;
+    read_ports(&change->before, &sides.after, &live);
+    actor_read(&live.actor);
+    r = cut_judge_self(&live.actor, live.ports, live.n_ports, &before, &after, &live.self, e);
+    if (r == 0 && read_sessions(ctx, &live))
+        r = cut_split(live.sessions, live.n_sessions, &before, &after, &live.cut, e);
+    if (r < 0)
+        return r;
+    *ret_live = live;
+    live = (struct live){0};
+    return 0;
+}
+
+/* ---- asking ---- */
+
+/* Whether the change can cut anybody off at all. */
+static int can_close(struct change *change, bool *ret_close, struct err *e)
+{
+    const struct delta *delta = store_delta(change->store);
+    struct store_settings after;
+    unsigned int i;
+    size_t item;
+    int r = store_read_settings(change->store, &after, e);
+
+    if (r < 0)
+        return r;
+    *ret_close = !mode_drops(change_mode_before(change).mode) &&
+                 mode_drops(mode_at(after.on, &after.plan, change->now).mode);
+    for (i = 0; i < after.n_ports; i++)
+        *ret_close |= after.ports[i].guarded && !is_guarded(&change->before, after.ports[i].port);
+    for (item = 0; item < delta->count && !*ret_close; item++)
+        *ret_close = delta->items[item].after < delta->items[item].before;
+    return 0;
+}
+
+static void describe(const struct live *live, char *buf, size_t size)
+{
+    size_t sessions = live->cut.n_sessions[CUT_CUT], sources = live->cut.n_sources[CUT_CUT];
+
+    if (sessions)
+        snprintf(buf, size, "This cuts off %zu open session%s of %zu address%s.", sessions,
+                 sessions == 1 ? "" : "s", sources, sources == 1 ? "" : "es");
+    else
+        snprintf(buf, size, "This cuts off your own address.");
+}
+
+static void name_them(const struct cmd_context *ctx, const struct live *live)
+{
+    char own[CUT_SELF_MAX], lines[CUT_TEXT_MAX];
+
+    if (live->cut.n_sessions[CUT_CUT])
+        out_warn(&ctx->out, "connected now, and %s by this:\n%s",
+                 ctx->dry_run ? "would be cut off" : "cut off",
+                 cut_print(&live->cut, CUT_CUT, lines));
+    if (*cut_print_self(&live->actor, &live->self, own))
+        out_warn(&ctx->out, "%s\n", own);
+}
+
+static int ask(const struct cmd_context *ctx, const struct live *live, enum live_ask ask,
+               struct err *e)
+{
+    char what[128];
+
+    name_them(ctx, live);
+    if (ask == LIVE_WARN && !out_can_ask())
+        return 0;
+    describe(live, what, sizeof(what));
+    return cmd_confirm(ctx, what, e);
+}
+
+int live_confirm(const struct cmd_context *ctx, struct change *change, enum live_as as,
+                 enum live_ask how, struct live *ret_live, struct err *e)
+{
+    _cleanup_live_ struct live live = {0};
+    bool close = as != LIVE_AS_IS;
+    int r = close ? 0 : can_close(change, &close, e);
+
+    if (r == 0 && close)
+        r = live_judge(ctx, change, as, &live, e);
+    if (r == 0 && (live.cut.n_sessions[CUT_CUT] || live.self.n_ports))
+        r = ask(ctx, &live, how, e);
+    if (r < 0)
+        return r;
+    *ret_live = live;
+    live = (struct live){0};
+    return 0;
+}
+
+/* ---- afterwards ---- */
+
+void live_say_hanging(const struct cmd_context *ctx, const struct live *live)
+{
+    size_t sessions = live->cut.n_sessions[CUT_CUT];
+
+    if (!ctx->dry_run && sessions)
+        out_note(&ctx->out,
+                 "%zu session%s cut off, but open in the relay until %s: to end %s now:"
+                 " smtpgate enforce --kick\n",
+                 sessions, sessions == 1 ? " is" : "s are",
+                 sessions == 1 ? "it times out" : "they time out", sessions == 1 ? "it" : "them");
+}
+
+static bool is_in(const struct addr *address, const struct who *sets, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (sets[i].first.family == address->family && addr_cmp(&sets[i].first, address) <= 0 &&
+            addr_cmp(address, &sets[i].last) <= 0)
+            return true;
+    return false;
+}
+
+/* What the kicked ones are judged by. */
+struct kicking {
+    struct sides sides;
+    const struct who *sets;
+    size_t n;
+};
+
+/* Not let in: is to end. */
+static int may_stay(void *context, const struct addr *address, uint16_t port, struct err *e)
+{
+    struct kicking *kicking = context;
+
+    if (!kicking->n)
+        return lets_in_after(&kicking->sides, address, port, e);
+    return is_in(address, kicking->sets, kicking->n) ? is_covered(kicking->sides.change, address, e)
+                                                     : 1;
+}
+
+static int everybody(void *context, const struct addr *address, uint16_t port, struct err *e)
+{
+    (void)context, (void)address, (void)port, (void)e;
+    return 1;
+}
+
+static int end_sessions(const struct live *live, const struct cut_rule *rule, struct err *e)
+{
+    size_t i;
+
+    for (i = 0; i < live->n_sessions; i++) {
+        const struct session *session = &live->sessions[i];
+        int r = rule->lets_in(rule->context, &session->remote, session->local_port, e);
+
+        if (r == 0)
+            r = session_destroy(session, e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static void say_kicked(const struct cmd_context *ctx, const struct live *live)
+{
+    size_t sessions = live->cut.n_sessions[CUT_CUT];
+    char lines[CUT_TEXT_MAX];
+
+    if (!sessions)
+        out_done(&ctx->out, "no session to end\n");
+    else
+        out_done(&ctx->out, "%s %zu session%s:\n%s", ctx->dry_run ? "would end" : "ended", sessions,
+                 sessions == 1 ? "" : "s", cut_print(&live->cut, CUT_CUT, lines));
+}
+
+/* The change itself is done. */
+static int fail_kick(int r, struct err *e)
+{
+    struct err why = *e;
+
+    err_set(e, r, why.code, "the change is in force, but not all sessions were ended: %.300s",
+            why.message);
+    err_hint(e, "%s", why.hint);
+    return r;
+}
+
+int live_kick(const struct cmd_context *ctx, struct change *change, const struct who *sets,
+              size_t n, json_t **ret_kicked, struct err *e)
+{
+    struct kicking kicking = {.sides = {.change = change}, .sets = sets, .n = n};
+    const struct cut_rule all = {everybody, NULL}, stay = {may_stay, &kicking};
+    _cleanup_live_ struct live live = {0};
+    int r = store_read_settings(change->store, &kicking.sides.after, e);
+
+    if (r < 0)
+        return r;
+    read_ports(&kicking.sides.after, &kicking.sides.after, &live);
+    r = session_list(live.ports, live.n_ports, &live.sessions, &live.n_sessions, e);
+    if (r == 0)
+        r = cut_split(live.sessions, live.n_sessions, &all, &stay, &live.cut, e);
+    if (r == 0 && !ctx->dry_run)
+        r = end_sessions(&live, &stay, e);
+    if (r < 0)
+        return fail_kick(r, e);
+    say_kicked(ctx, &live);
+    *ret_kicked = cut_json(&live.cut, CUT_CUT);
+    return 0;
+}
