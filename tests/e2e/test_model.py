@@ -13,9 +13,12 @@ SEED=N repeats a sequence (but for kills and ends), STEPS=N sets its length (500
 cut into several.
 """
 import collections
+import csv
 import datetime
 import functools
+import io
 import ipaddress
+import json
 import os
 import pathlib
 import random
@@ -99,6 +102,7 @@ class Command:
         self.after = after or (lambda lists: lists.changed())
         self.timed = timed      # whether it edits anything depends on the second it runs in
         self.target = target    # what undo was told
+        self.only_says = False  # what would be, and changes nothing: exit 1 if there is anything
 
 
 class Choice:
@@ -117,6 +121,8 @@ class Choice:
             self.weights[self.purge] = 3
         if "pause" in can:
             self.weights[self.mode] = 7
+        if "apply" in can:
+            self.weights[self.apply] = 9
 
     def next(self, lists):
         """A Command for these lists. One undo is often followed by another."""
@@ -221,7 +227,10 @@ class Choice:
             where, values = ["--account", account] if account else [], [values]
         (remark, said), (end, until) = self.remark(), self.end()
         items = [Item(one, account, remark, end) for one in values]
-        return Command("add", *map(self.spell, values), *where, *said, *until,
+        words, given = list(map(self.spell, values)), None
+        if "apply" in self.can and rng.random() < 0.15:
+            words, given = ["-"], "".join(word + "\n" for word in words)
+        return Command("add", *words, *where, *said, *until, stdin=given,
                        after=lambda lists: lists.add(items), timed=isinstance(end, About))
 
     def meant(self, lists):
@@ -303,28 +312,65 @@ class Choice:
         return Command("undo", *([] if what == 1 and rng.random() < 0.5 else [what]), target=what,
                        after=lambda _: self.history.undo(what))
 
-    def file(self, lists):
-        """Items, and their lines."""
-        items, lines = [], []
+    def items(self, lists):
+        """What a file may hold beside what it is to keep."""
+        items = []
         for _ in range(self.rng.randrange(9)):
-            account, remark = self.account(lists)[0], self.rng.choice(REMARKS)
             end = int(time.time()) + self.rng.choice((2, 3, 5, 3600)) \
                 if "until=" in self.can and self.rng.random() < 0.2 else None
-            item = Item(self.known(lists) if self.rng.random() < 0.6 else self.who(), account,
-                        remark, end)
-            items.append(item)
-            lines.append(self.spell(item.who) + (f"  account={account}" if account else "")
+            items.append(Item(self.known(lists) if self.rng.random() < 0.6 else self.who(),
+                              self.account(lists)[0], self.rng.choice(REMARKS), end))
+        return items
+
+    def lines(self, items):
+        """A file of that, in the list format; some of its lines say nothing."""
+        found = []
+        for one, account, remark, end in items:
+            found.append(self.spell(one) + (f"  account={account}" if account else "")
                          + (f" until={rfc3339(end)}" if end else "")
                          + ("" if remark is None else f" # {remark}"))
             if self.rng.random() < 0.1:
-                lines.append(self.rng.choice(("", "  ", "# a comment")))
-        return items, lines
+                found.append(self.rng.choice(("", "  ", "# a comment")))
+        return found
+
+    def file(self, items):
+        """A file of that, in any format: (what it says then, its text)."""
+        form = self.rng.choice(("list", "list", "csv", "json")) if "apply" in self.can else "list"
+        if form == "list":
+            return items, "".join(line + "\n" for line in self.lines(items))
+        items = [i._replace(remark=i.remark or None) for i in items]    # no remark is none given
+        rows = [{"who": self.spell(i.who), "account": i.account or None, "remark": i.remark,
+                 "until": rfc3339(i.expires) if i.expires else None} for i in items]
+        if form == "json":
+            return items, "".join(json.dumps({k: v for k, v in row.items() if v is not None},
+                                      ensure_ascii=False) + "\n" for row in rows)
+        text = io.StringIO()
+        table = csv.DictWriter(text, ("remark", "who", "until", "account"), lineterminator="\n",
+                               quoting=csv.QUOTE_ALL)
+        table.writeheader()
+        table.writerows(rows)
+        return items, text.getvalue()
 
     def bulk(self, lists):
         """import"""
-        items, lines = self.file(lists)
-        return Command("import", "-", stdin="".join(line + "\n" for line in lines),
-                       after=lambda lists: lists.add(items))
+        items, text = self.file(self.items(lists))
+        return Command("import", "-", stdin=text, after=lambda lists: lists.add(items))
+
+    def apply(self, lists):
+        """apply, diff: most of what there is, some of it otherwise, and something new"""
+        rng, items = self.rng, []
+        for entry in lists.entries.values():
+            if rng.random() < 0.8:
+                items.append(Item(entry.who, entry.account,
+                                  entry.remark if rng.random() < 0.8 else rng.choice(REMARKS),
+                                  entry.expires or None))
+        items += self.items(lists) if rng.random() < 0.7 else []
+        rng.shuffle(items)
+        verb = rng.choice(("apply", "apply", "diff"))
+        items, text = self.file(items)
+        command = Command(verb, "-", stdin=text, after=lambda lists: lists.apply(items))
+        command.only_says = verb == "diff"
+        return command
 
     def disable(self, lists):
         """disable"""
@@ -374,7 +420,7 @@ class Choice:
             return after
 
         listed = self.spell(self.known(lists, "address"))
-        items, lines = self.file(lists)
+        lines = self.lines(self.items(lists))
         lines.insert(self.rng.randrange(len(lines) + 1), self.rng.choice(
             ("192.0.2.1/24", "mail.example", "192.0.2.1 account=", f"{listed} # a\tb")))
         return self.rng.choice((
@@ -458,8 +504,10 @@ class Bench:
         code, after = 0, before
         try:
             after = command.after(before)
+            code = int(command.only_says and sum(after.counts.values()) > 0)
         except Refused as refused:
             code = refused.code
+        dry |= command.only_says
         kill = self.aim(verb) if not dry and self.moments.random() < 0.2 else {}
         start = time.time()
         answer = self.ask("-j", *["-n"] * dry, *["-y"] * sure, *command.args, stdin=command.stdin,
@@ -491,7 +539,7 @@ class Bench:
             f"opened without having asked\n{answer}"
         said = answer.json
         assert answer.code == 1 or said["ok"] == (answer.code == 0), answer
-        if answer.code or "added" not in said or command.target:
+        if answer.code > command.only_says or "added" not in said or command.target:
             return
         found = {k: said[k] for k in ("added", "deleted", "edited")}
         wanted = {k: after.counts[k] for k in found}
