@@ -12,7 +12,8 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
 # Each unit test names the modules it is linked with in its first lines: "// LINK: addr prefix err",
 # and libraries beside cmocka: "// LIBS: -lsqlite3".
-$(BUILD)/unit/%: tests/unit/%.c $(wildcard user/*.c user/*.h bpf/parse.h) include/smtpgate_abi.h
+$(BUILD)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h user/*.c user/*.h bpf/parse.h) \
+		include/smtpgate_abi.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Ibpf $(TEST_CFLAGS) -o $@ $< \
 		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \
@@ -45,6 +46,11 @@ $(BUILD)/policy_load: tests/bench/policy_load.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -o $@ $<
 
+# Preloaded by the tests of a clock that is set.
+$(BUILD)/shift_clock.so: tests/e2e/shift_clock.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -fPIC -shared -o $@ $<
+
 # Numbers, not tests: on a machine that does nothing else. BENCH_OUT=FILE also writes Markdown.
 .PHONY: bench
 bench: all $(BUILD)/policy_load
@@ -72,7 +78,7 @@ deps:
 	@tests/deps.sh
 
 .PHONY: check-build
-check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate
+check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so
 
 .PHONY: unit golden program e2e lint
 unit: $(UNIT_BIN)
@@ -81,7 +87,7 @@ golden: $(BUILD)/asan/smtpgate
 	tests/run $(GOLDEN_RUNS)
 program: $(BUILD)/progrun
 	tests/run $(PROGRAM_RUNS)
-e2e: all $(BUILD)/asan/smtpgate
+e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so
 	tests/run $(E2E_RUNS)
 lint: all
 	tests/run $(CHECK_RUNS)

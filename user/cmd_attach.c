@@ -382,21 +382,41 @@ static void report_iface(const struct sync_result *result, const struct err *pro
 /* The time of the last change is written down that often, if nothing else is. */
 #define CLOCK_SAVED_S 3600
 
+/* What had ended by the clock that was ahead may begin again. */
+static void say_clock_back(const struct cmd_context *ctx, int64_t from, int64_t to)
+{
+    char before[OUT_TIME_MAX], now[OUT_TIME_MAX];
+
+    if (from - to > 1)
+        out_warn(&ctx->out,
+                 "the clock is taken as it is, back from %s to %s: what ended in between lets in"
+                 " again\n",
+                 out_local_time(from, before), out_local_time(to, now));
+}
+
 /*
  * With -y the wall clock is right wherever it stands. Else it is noted from time to time, so that a
  * clock that is dead after the next boot makes nothing that has ended begin again; a store that is
  * read-only goes without.
  */
-static int settle_clock(struct change *change, bool accept, struct err *e)
+static int settle_clock(const struct cmd_context *ctx, struct change *change, bool accept,
+                        struct err *e)
 {
     int64_t now = time(NULL);
+    int r;
 
     if (!accept && now > change->before.clock + CLOCK_SAVED_S)
         store_set_clock(change->store, now, NULL);
     if (!accept)
         return 0;
+    r = store_set_clock(change->store, now, e);
+    if (r < 0)
+        return r;
+    gate_set_applied(change->gate, 0); /* killed from here on, the deadlines are made anew */
     gate_reset_clock(change->gate);
-    return store_set_clock(change->store, now, e);
+    say_clock_back(ctx, change->now, now);
+    change->now = now;
+    return 0;
 }
 
 static int sync_everything(const struct cmd_context *ctx, const struct change_options *options,
@@ -412,7 +432,7 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
     if (r == 0)
         r = store_verify(change.store, e);
     if (r == 0)
-        r = settle_clock(&change, options->adopt, e);
+        r = settle_clock(ctx, &change, options->adopt || ctx->yes, e);
     if (r == 0)
         r = sync_list(change.store, change.gate, &fixed, e);
     if (r == 0)

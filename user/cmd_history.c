@@ -85,7 +85,9 @@ struct undoing {
     struct outcome outcome;
     struct store_counts before, after;
     struct store_settings settings; /* as they will be */
+    struct mode_plan plan;          /* and what is in force then */
     int64_t id;                     /* back to what was before this change */
+    int64_t wider;                  /* a change that took back others before that one; 0 none */
     json_t *taken;                  /* the changes that are taken back */
     struct live live;
 };
@@ -138,13 +140,29 @@ static int find_target(struct undoing *undoing, unsigned int count, struct err *
     return r;
 }
 
-static int note_taken(const struct store_change *change, void *arg)
+/* What was taken back together with changes that stay so is told by the change before. */
+static int find_wider(const struct store_change *change, void *arg)
 {
     struct undoing *undoing = arg;
 
+    if (change->id >= undoing->id || change->kind == STORE_CHANGE_OTHER)
+        return 0;
+    undoing->wider = change->undone >= undoing->id ? change->undone : 0;
+    return 1;
+}
+
+/*
+ * Of the changes that took back others, only the one that is of consequence: what the others took
+ * back is taken back still.
+ */
+static int note_taken(const struct store_change *change, void *arg)
+{
+    struct undoing *undoing = arg;
+    bool counts = change->kind == STORE_CHANGE_LIST || change->id == undoing->wider;
+
     if (change->id < undoing->id)
         return 1; /* the rest is older */
-    if (change->kind != STORE_CHANGE_OTHER && !change->undone)
+    if (counts && !change->undone)
         json_array_append_new(undoing->taken, json_pack("{s:I, s:s}", "id", (json_int_t)change->id,
                                                         "command", change->command));
     return 0;
@@ -152,11 +170,21 @@ static int note_taken(const struct store_change *change, void *arg)
 
 static int take_back(struct undoing *undoing, struct err *e)
 {
-    int r = store_each_change(undoing->change.store, 0, note_taken, undoing, e);
+    int r = store_each_change(undoing->change.store, 0, find_wider, undoing, e);
 
+    if (r >= 0)
+        r = store_each_change(undoing->change.store, 0, note_taken, undoing, e);
     if (r < 0)
         return r;
     r = store_undo_to(undoing->change.store, undoing->id, e);
+    if (r == 0 && !json_array_size(undoing->taken)) {
+        err_set(
+            e, 0, EXIT_NO,
+            "from change #%lld on nothing is in force that could be taken back; nothing changed",
+            (long long)undoing->id);
+        err_hint(e, "smtpgate history");
+        return -ENOENT;
+    }
     if (r != -ENOENT)
         return r;
     err_set(e, 0, EXIT_NO, "change #%lld is not there, or too long ago; nothing changed",
@@ -201,8 +229,8 @@ static int undo_all(struct undoing *undoing, unsigned int count, struct err *e)
     if (r < 0)
         return r;
     undoing->outcome.mode_before = change_mode_before(change).mode;
-    undoing->outcome.mode_after =
-        mode_at(undoing->settings.on, &undoing->settings.plan, change->now).mode;
+    undoing->plan = mode_at(undoing->settings.on, &undoing->settings.plan, change->now);
+    undoing->outcome.mode_after = undoing->plan.mode;
     undoing->outcome.left.accounts = undoing->after.accounts > 0;
     store_read_touched(change->store, &undoing->outcome.added, &undoing->outcome.deleted,
                        &undoing->outcome.edited);
@@ -228,10 +256,33 @@ static void say_undone(const struct undoing *undoing)
     if (outcome->added || outcome->deleted || outcome->edited)
         out_done(&ctx->out, "entries: %u added, %u deleted, %u edited\n", outcome->added,
                  outcome->deleted, outcome->edited);
-    if (outcome->mode_before != outcome->mode_after && outcome->mode_before != SG_MODE_OFF &&
-        outcome->mode_after != SG_MODE_OFF)
-        out_done(&ctx->out, "mode %s %s\n", ctx->dry_run ? "would be" : "is now",
-                 cmd_mode_name(outcome->mode_after));
+}
+
+/* Whom it concerns now that list and mode are what they were. */
+static void say_mode(const struct undoing *undoing)
+{
+    const struct cmd_context *ctx = undoing->ctx;
+    const struct outcome *outcome = &undoing->outcome;
+    const char *is = ctx->dry_run ? "would be" : "is now";
+    char ports[CMD_PORTS_MAX], until[CMD_PLAN_MAX];
+    enum sg_mode before = outcome->mode_before, after = outcome->mode_after;
+
+    cmd_plan_end(&undoing->plan, undoing->change.now, until);
+    if (before == after)
+        return;
+    if (before != SG_MODE_OFF && after != SG_MODE_OFF)
+        out_done(&ctx->out, "mode %s %s%s\n", is, cmd_mode_name(after), until);
+    else if (after == SG_MODE_OFF)
+        outcome_say_mode(ctx, &undoing->change, outcome);
+    else if (!mode_drops(after))
+        out_warn(&ctx->out, "the gate %s on again, but drops nothing (%s%s)\n", is,
+                 cmd_mode_name(after), until);
+    else
+        out_warn(
+            &ctx->out,
+            "the gate %s on again%s: every source that is not listed is dropped on ports %s%s\n",
+            is, undoing->change.guarding ? "" : ", once attached",
+            cmd_ports(&undoing->settings, ports), until);
 }
 
 int cmd_undo(const struct cmd_context *ctx, struct err *e)
@@ -253,7 +304,7 @@ int cmd_undo(const struct cmd_context *ctx, struct err *e)
     if (r < 0)
         return r;
     say_undone(&undoing);
-    outcome_say_mode(ctx, &undoing.change, outcome);
+    say_mode(&undoing);
     live_say_hanging(ctx, &undoing.live);
     out_json(&ctx->out, json_pack("{s:b, s:i, s:i, s:i, s:b, s:s, s:O}", "changed", true, "added",
                                   (int)outcome->added, "deleted", (int)outcome->deleted, "edited",

@@ -53,13 +53,10 @@ static void say_plan(const struct switching *switching)
     const struct cmd_context *ctx = switching->ctx;
     const struct mode_plan *plan = &switching->after;
     const char *is = ctx->dry_run ? "would be" : "is now";
-    char time[OUT_TIME_MAX], left[32], until[128] = "";
+    char until[CMD_PLAN_MAX];
 
-    if (plan->until)
-        snprintf(
-            until, sizeof(until), " until %s (%s), then: %s", out_local_time(plan->until, time),
-            cmd_time_left(plan->until - switching->change.now, left), cmd_mode_name(plan->then));
-    out_done(&ctx->out, "mode %s %s%s\n", is, cmd_mode_name(plan->mode), until);
+    out_done(&ctx->out, "mode %s %s%s\n", is, cmd_mode_name(plan->mode),
+             cmd_plan_end(plan, switching->change.now, until));
     if (!switching->any)
         out_note(&ctx->out, "the list is empty: the gate stays off until the first entry\n");
     else if (!switching->change.before.on)

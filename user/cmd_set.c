@@ -243,10 +243,14 @@ static void say_mode(const struct cmd_context *ctx, const struct change *change,
 {
     const struct store_settings *before = &change->before;
     const char *is = ctx->dry_run ? "would be" : "is now";
+    enum sg_mode mode = mode_at(after->on, &after->plan, change->now).mode;
     char ports[CMD_PORTS_MAX];
 
     cmd_ports(after, ports);
-    if (!before->on && after->on)
+    if (!before->on && after->on && !mode_drops(mode))
+        out_warn(&ctx->out, "the gate %s on, but drops nothing (%s; smtpgate status)\n", is,
+                 cmd_mode_name(mode));
+    else if (!before->on && after->on)
         out_warn(&ctx->out,
                  "the gate %s on%s: every source that is in no list is dropped on ports %s;"
                  " accounts without a list of their own may send from nowhere\n",

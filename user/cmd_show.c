@@ -378,8 +378,7 @@ static const char *check_why(const struct checking *checking, const struct check
         return buf;
     }
     if (checked->over && mode_drops(checking->mode)) {
-        snprintf(buf, CMD_ENTRY_MAX + 64, "the time of %s is over",
-                 cmd_entry(&checked->entry, text));
+        snprintf(buf, CMD_ENTRY_MAX + 64, "%s has ended", cmd_entry(&checked->entry, text));
         return buf;
     }
     if (!checking->ctx->options[OPT_ACCOUNT])

@@ -2,6 +2,7 @@
 /* status, stats: state, health and counters. Reads only. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cmd.h"
 #include "lock.h"
@@ -64,6 +65,8 @@ struct view {
     struct sync_ifaces ifaces;
     struct sg_counters total; /* over all interfaces that ever were attached */
     bool stored;              /* there is a store */
+    int64_t now;              /* Unix seconds, by the clock that ends are kept by */
+    uint64_t ended;           /* entries whose end has come by then */
 };
 
 static void view_close(struct view *view)
@@ -115,6 +118,10 @@ static int view_read(struct view *view, const struct cmd_context *ctx, struct er
         r = store_read_counts(view->store, &view->counts, e);
     if (r == 0)
         r = gate_open(ctx->bpffs, false, &view->gate, e);
+    if (r < 0)
+        return r;
+    view->now = gate_now(view->gate, view->settings.clock);
+    r = store_count_ended(view->store, view->now, &view->ended, e);
     if (r == 0)
         r = sync_compare(view->store, view->gate, &view->settings, &view->check, e);
     if (r == 0)
@@ -166,8 +173,10 @@ static int view_open(struct view *view, const struct cmd_context *ctx, struct er
 
 /* ---- status ---- */
 
-static const char *mode_words(enum sg_mode mode, const struct store_counts *counts)
+static const char *mode_words(enum sg_mode mode, const struct view *view)
 {
+    const struct store_counts *counts = &view->counts;
+
     switch (mode) {
     case SG_MODE_OFF:
         if (counts->accounts)
@@ -179,7 +188,9 @@ static const char *mode_words(enum sg_mode mode, const struct store_counts *coun
         return "everything passes";
     case SG_MODE_ENFORCE:
     default:
-        return "unlisted sources are dropped";
+        return counts->entries && view->ended == counts->entries
+                   ? "all entries have ended, so every source is dropped"
+                   : "unlisted sources are dropped";
     }
 }
 
@@ -188,8 +199,7 @@ static struct mode_plan mode_in_force(const struct view *view)
 {
     if (view->check.present)
         return gate_mode(view->gate);
-    return mode_at(view->settings.on, &view->settings.plan,
-                   gate_now(view->gate, view->settings.clock));
+    return mode_at(view->settings.on, &view->settings.plan, view->now);
 }
 
 static const char *step_words(const struct view *view, char *buf, size_t size)
@@ -294,6 +304,16 @@ static const char *accounts_words(const struct view *view, char *buf, size_t siz
     return buf;
 }
 
+/* ", 2 ended (smtpgate list --expired)", or nothing. */
+static const char *ended_words(const struct view *view, char *buf, size_t size)
+{
+    buf[0] = '\0';
+    if (view->ended)
+        snprintf(buf, size, ", %llu ended (smtpgate list --expired)",
+                 (unsigned long long)view->ended);
+    return buf;
+}
+
 /* What comes then: "; until 2026-12-01 18:00 (in 2 min), then observe" and how to prevent it. */
 static const char *plan_words(const struct view *view, const struct mode_plan *plan, char *buf,
                               size_t size)
@@ -304,16 +324,51 @@ static const char *plan_words(const struct view *view, const struct mode_plan *p
     if (!plan->until)
         return buf;
     out_local_time(plan->until, time);
-    cmd_time_left(plan->until - gate_now(view->gate, view->settings.clock), left);
+    cmd_time_left(plan->until - view->now, left);
     snprintf(buf, size, "; until %s (%s), then %s%s", time, left, cmd_mode_name(plan->then),
              plan->mode == SG_MODE_ENFORCE ? " (to stay: smtpgate confirm)" : "");
     return buf;
+}
+
+/* The clock was set back, or is dead since the boot: ends are kept all the same. */
+static void say_clock(const struct out *out, const struct view *view)
+{
+    char text[OUT_TIME_MAX];
+
+    if (view->now - time(NULL) > CMD_CLOCK_AHEAD_S)
+        out_text(
+            out,
+            "clock    the gate goes by %s, which this host's clock has not reached yet; if that"
+            " clock is right: smtpgate sync -y\n",
+            out_local_time(view->now, text));
+}
+
+/*
+ * While the kernel half is off, what is set for when it is not; and where only accounts have lists,
+ * what the relay's half does with them now.
+ */
+static void say_set_mode(const struct out *out, const struct view *view)
+{
+    struct mode_plan plan = mode_at(true, &view->settings.plan, view->now);
+    const char *name = cmd_mode_name(plan.mode);
+    char later[192];
+
+    if (view->settings.on || (plan.mode == SG_MODE_ENFORCE && !plan.until))
+        return;
+    plan_words(view, &plan, later, sizeof(later));
+    if (view->counts.accounts)
+        out_text(out, "accounts %s: their lists are %s%s\n", name,
+                 mode_drops(plan.mode) ? "enforced" : "not enforced, all may send from anywhere",
+                 later);
+    else
+        out_text(out, "then     %s: from the first entry on%s\n", name, later);
 }
 
 static void status_text(const struct cmd_context *ctx, const struct view *view)
 {
     const struct out *out = &ctx->out;
     char ports[CMD_PORTS_MAX], words[160], label[CMD_NAME_MAX], accounts[96], later[192];
+    char ended[64];
     struct mode_plan plan = mode_in_force(view);
     unsigned long long entries = view->counts.entries, prefixes = view->counts.prefixes;
     size_t i;
@@ -321,11 +376,14 @@ static void status_text(const struct cmd_context *ctx, const struct view *view)
     out_text(out, "mode     %s: %s%s\n", cmd_mode_name(plan.mode),
              plan.mode == SG_MODE_ENFORCE && !sync_has_live_link(&view->ifaces)
                  ? "but attached nowhere, so nothing is dropped"
-                 : mode_words(plan.mode, &view->counts),
+                 : mode_words(plan.mode, view),
              plan_words(view, &plan, later, sizeof(later)));
-    out_text(out, "list     %llu %s%s, %llu %s; %s\n", entries, entries == 1 ? "entry" : "entries",
-             accounts_words(view, accounts, sizeof(accounts)), prefixes,
+    say_set_mode(out, view);
+    out_text(out, "list     %llu %s%s%s, %llu %s; %s\n", entries,
+             entries == 1 ? "entry" : "entries", accounts_words(view, accounts, sizeof(accounts)),
+             ended_words(view, ended, sizeof(ended)), prefixes,
              prefixes == 1 ? "prefix" : "prefixes", step_words(view, words, sizeof(words)));
+    say_clock(out, view);
     out_text(out, "ports    %s\n", cmd_ports(&view->settings, ports));
     if (!any_wanted(view))
         out_text(out, "iface    none: nothing is guarded (smtpgate attach IFACE)\n");
@@ -386,17 +444,17 @@ static void status_json(const struct cmd_context *ctx, const struct view *view)
 
     out_json(
         &ctx->out,
-        json_pack("{s:s, s:o, s:o, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o,"
+        json_pack("{s:s, s:o, s:o, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o,"
                   " s:{s:o, s:o, s:o}}",
                   "mode", cmd_mode_name(plan.mode), "mode_until", out_json_time(plan.until),
                   "mode_then", plan.until ? json_string(cmd_mode_name(plan.then)) : json_null(),
                   "healthy", all_good(view), "in_sync", in_sync(view), "step",
                   step_words(view, words, sizeof(words)), "entries", number(view->counts.entries),
-                  "temporary", number(view->counts.temporary), "prefixes",
-                  number(view->counts.prefixes), "host_entries", number(view->counts.host_entries),
-                  "accounts", number(view->counts.accounts), "others",
-                  view->settings.others == STORE_OTHERS_NOWHERE ? "nowhere" : "anywhere", "ports",
-                  ports_json(&view->settings), "interfaces", ifaces_json(view), "counters",
+                  "temporary", number(view->counts.temporary), "expired", number(view->ended),
+                  "prefixes", number(view->counts.prefixes), "host_entries",
+                  number(view->counts.host_entries), "accounts", number(view->counts.accounts),
+                  "others", view->settings.others == STORE_OTHERS_NOWHERE ? "nowhere" : "anywhere",
+                  "ports", ports_json(&view->settings), "interfaces", ifaces_json(view), "counters",
                   "passed", number(sum_verdict(&view->total, SG_VERDICT_PASS)), "dropped",
                   number(sum_verdict(&view->total, SG_VERDICT_DROP)), "would_drop",
                   number(sum_verdict(&view->total, SG_VERDICT_WOULD_DROP))));

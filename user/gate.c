@@ -532,11 +532,17 @@ void gate_reset_clock(struct gate *gate)
     __atomic_store_n(&gate->config->clock, wall_offset(0), __ATOMIC_RELEASE);
 }
 
-int64_t gate_now(const struct gate *gate, int64_t floor)
+/* From CLOCK_BOOTTIME to the time that is told. */
+static int64_t told_offset(const struct gate *gate, int64_t floor)
 {
     int64_t wall = wall_offset(floor), kept = gate ? clock_of(gate) : 0;
 
-    return (read_ms(CLOCK_BOOTTIME) + (kept && wall <= kept + CLOCK_STEP_MS ? kept : wall)) / 1000;
+    return kept && wall <= kept + CLOCK_STEP_MS ? kept : wall;
+}
+
+int64_t gate_now(const struct gate *gate, int64_t floor)
+{
+    return (read_ms(CLOCK_BOOTTIME) + told_offset(gate, floor)) / 1000;
 }
 
 /* A deadline in ms of CLOCK_BOOTTIME, of @bits; 0 is none, so one before the boot is 1. */
@@ -764,18 +770,12 @@ int gate_each_prefix(struct gate *gate,
     return r ? r : each_prefix(gate, MAP_ALLOW6, ADDR_IP6, fn, arg, e);
 }
 
-/* CLOCK_BOOTTIME nanoseconds as Unix seconds. */
-static uint64_t boot_to_unix(uint64_t boot_ns)
+/* CLOCK_BOOTTIME nanoseconds as Unix seconds: by the same clock as all else that is told. */
+static uint64_t boot_to_unix(const struct gate *gate, uint64_t boot_ns)
 {
-    struct timespec boot, real;
-    int64_t offset;
+    int64_t at = ((int64_t)(boot_ns / 1000000) + told_offset(gate, 0)) / 1000;
 
-    if (!boot_ns)
-        return 0;
-    clock_gettime(CLOCK_BOOTTIME, &boot);
-    clock_gettime(CLOCK_REALTIME, &real);
-    offset = ((int64_t)real.tv_sec - boot.tv_sec) * 1000000000 + real.tv_nsec - boot.tv_nsec;
-    return (uint64_t)((int64_t)boot_ns + offset) / 1000000000;
+    return !boot_ns ? 0 : at < 1 ? 1 : (uint64_t)at;
 }
 
 int gate_lookup(struct gate *gate, const struct prefix *prefix, struct gate_use *ret_use,
@@ -789,7 +789,7 @@ int gate_lookup(struct gate *gate, const struct prefix *prefix, struct gate_use 
         return r;
     if (r < 0)
         return fail_kernel(r, "read the list", e);
-    ret_use->last_seen = boot_to_unix(value.last_seen);
+    ret_use->last_seen = boot_to_unix(gate, value.last_seen);
     ret_use->connections = value.connections;
     return 0;
 }

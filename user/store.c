@@ -40,6 +40,7 @@ struct log {
     int64_t now;
     int64_t id; /* of the row; 0: nothing was changed yet */
     enum store_change_kind kind;
+    int64_t target; /* the oldest change that it takes back; 0 none */
     int64_t added, deleted, edited, images;
     int64_t first_new, last_new; /* numbers of the entries it added; 0 none */
 };
@@ -96,6 +97,7 @@ static int fail(const struct store *store, int rc, struct err *e)
     case SQLITE_NOTADB:
     case SQLITE_FORMAT:
     case SQLITE_MISMATCH:
+    case SQLITE_CONSTRAINT: /* as no row that makes sense does */
         err_set(e, 0, EXIT_REFUSED,
                 "the store %s is damaged (%s); nothing changed, the gate stays"
                 " as it is",
@@ -250,6 +252,17 @@ static bool column_text(sqlite3_stmt *stmt, int at, char *buf, size_t size)
         return false;
     memcpy(buf, text, (size_t)len);
     buf[len] = '\0';
+    return true;
+}
+
+/* Unix seconds, or 0. */
+static bool column_time(sqlite3_stmt *stmt, int at, int64_t *ret_time)
+{
+    int64_t time = sqlite3_column_int64(stmt, at);
+
+    if (sqlite3_column_type(stmt, at) != SQLITE_INTEGER || time < 0)
+        return false;
+    *ret_time = time;
     return true;
 }
 
@@ -496,7 +509,11 @@ int store_verify(struct store *store, struct err *e)
                   " OR EXISTS (SELECT family, len, prefixes FROM length WHERE prefixes <> 0"
                   " EXCEPT " COUNT_LENGTHS ")",
                   &differ, e);
-    return r == 0 && differ ? fail_damaged(store, "table length does not fit", e) : r;
+    if (r < 0 || differ)
+        return r < 0 ? r : fail_damaged(store, "table length does not fit", e);
+    /* Such an end would count as one here, as none there. */
+    r = query_int(store, "SELECT EXISTS (SELECT 1 FROM entry WHERE expires < 0)", &differ, e);
+    return r == 0 && differ ? fail_row(store, "entry", e) : r;
 }
 
 /* ---- transactions ---- */
@@ -842,6 +859,22 @@ int store_has_deadlines(struct store *store, bool *ret_any, struct err *e)
     if (r == 0)
         *ret_any = any != 0;
     return r;
+}
+
+int store_count_ended(struct store *store, int64_t now, uint64_t *ret_count, struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    int r =
+        prepare(store, "SELECT count(*) FROM entry WHERE expires > 0 AND expires <= ?", &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, now);
+    r = step(store, stmt, e);
+    if (r < 0)
+        return r;
+    *ret_count = r ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+    return 0;
 }
 
 int store_set_limit(struct store *store, uint32_t limit, struct err *e)
@@ -1219,7 +1252,7 @@ static int end_log(struct store *store, struct err *e)
     const struct log *log = &store->log;
     int r = prepare(store,
                     "UPDATE change SET kind = ?2, added = ?3, deleted = ?4, edited = ?5,"
-                    " images = ?6, first_new = ?7, last_new = ?8 WHERE id = ?1",
+                    " images = ?6, first_new = ?7, last_new = ?8, target = ?9 WHERE id = ?1",
                     &stmt, e);
 
     if (r < 0)
@@ -1232,6 +1265,7 @@ static int end_log(struct store *store, struct err *e)
     sqlite3_bind_int64(stmt, 6, log->images);
     sqlite3_bind_int64(stmt, 7, log->first_new);
     sqlite3_bind_int64(stmt, 8, log->last_new);
+    sqlite3_bind_int64(stmt, 9, log->target);
     r = step_done(store, stmt, e);
     return r == 0 ? prune_log(store, e) : r;
 }
@@ -1368,10 +1402,10 @@ static int read_entry(const struct store *store, sqlite3_stmt *stmt, struct stor
     struct who *who = &entry->who;
 
     entry->id = sqlite3_column_int64(stmt, 0);
-    entry->created = sqlite3_column_int64(stmt, 7);
-    entry->expires = sqlite3_column_int64(stmt, 8);
-    if (kind < WHO_ADDRESS || kind > WHO_RANGE || !column_addr(stmt, 2, family, &who->first) ||
-        !column_addr(stmt, 3, family, &who->last) || addr_cmp(&who->first, &who->last) > 0 ||
+    if (entry->id <= 0 || !column_time(stmt, 7, &entry->created) ||
+        !column_time(stmt, 8, &entry->expires) || kind < WHO_ADDRESS || kind > WHO_RANGE ||
+        !column_addr(stmt, 2, family, &who->first) || !column_addr(stmt, 3, family, &who->last) ||
+        addr_cmp(&who->first, &who->last) > 0 ||
         !column_text(stmt, 5, entry->remark, sizeof(entry->remark)) ||
         remark_check(entry->remark, NULL) < 0 ||
         !column_text(stmt, 6, entry->account, sizeof(entry->account)) ||
@@ -1825,35 +1859,65 @@ void store_read_touched(const struct store *store, unsigned int *ret_added,
     *ret_edited = (unsigned int)store->log.edited;
 }
 
-#define CHANGE_COLUMNS "id, at, uid, who, origin, command, kind, undone, added, deleted, edited"
+#define CHANGE_COLUMNS "id, kind, target, at, uid, who, origin, command, added, deleted, edited"
 
-static int read_change(const struct store *store, sqlite3_stmt *stmt, struct store_change *change,
-                       struct err *e)
+/*
+ * Walking from the newest change to the oldest: the last stretch of changes that are taken back,
+ * from number @from up to the change that did it. What was in force before @from is then, so a
+ * change within the stretch that took back others, earlier, counts for nothing.
+ */
+struct stretch {
+    int64_t from, by;
+};
+
+#define NO_STRETCH ((struct stretch){.from = INT64_MAX})
+
+/* The first columns of a row: what the change is, and which one took it back. */
+static int read_kind(const struct store *store, sqlite3_stmt *stmt, struct stretch *stretch,
+                     struct store_change *change, struct err *e)
 {
-    int64_t uid = sqlite3_column_int64(stmt, 2), kind = sqlite3_column_int64(stmt, 6);
+    int64_t id = sqlite3_column_int64(stmt, 0), kind = sqlite3_column_int64(stmt, 1);
+    int64_t target = sqlite3_column_int64(stmt, 2);
+    bool undo = kind == STORE_CHANGE_UNDO;
 
-    change->id = sqlite3_column_int64(stmt, 0);
-    change->at = sqlite3_column_int64(stmt, 1);
-    change->undone = sqlite3_column_int64(stmt, 7);
-    change->added = (uint64_t)sqlite3_column_int64(stmt, 8);
-    change->deleted = (uint64_t)sqlite3_column_int64(stmt, 9);
-    change->edited = (uint64_t)sqlite3_column_int64(stmt, 10);
-    if (uid < 0 || uid > UINT32_MAX || kind < STORE_CHANGE_LIST || kind > STORE_CHANGE_OTHER ||
-        !column_text(stmt, 3, change->who, sizeof(change->who)) ||
+    if (id <= 0 || kind < STORE_CHANGE_LIST || kind > STORE_CHANGE_OTHER || target < undo ||
+        target >= (undo ? id : 1))
+        return fail_row(store, "change", e);
+    change->id = id;
+    change->kind = (enum store_change_kind)kind;
+    change->undone = id >= stretch->from && kind != STORE_CHANGE_OTHER ? stretch->by : 0;
+    if (undo && id < stretch->from)
+        *stretch = (struct stretch){.from = target, .by = id};
+    return 0;
+}
+
+static int read_change(const struct store *store, sqlite3_stmt *stmt, struct stretch *stretch,
+                       struct store_change *change, struct err *e)
+{
+    int64_t uid = sqlite3_column_int64(stmt, 4), added = sqlite3_column_int64(stmt, 8);
+    int64_t deleted = sqlite3_column_int64(stmt, 9), edited = sqlite3_column_int64(stmt, 10);
+    int r = read_kind(store, stmt, stretch, change, e);
+
+    if (r < 0)
+        return r;
+    if (!column_time(stmt, 3, &change->at) || uid < 0 || uid > UINT32_MAX || added < 0 ||
+        deleted < 0 || edited < 0 || !column_text(stmt, 5, change->who, sizeof(change->who)) ||
         text_check_line(change->who, "name", NULL) < 0 ||
-        !column_text(stmt, 4, change->origin, sizeof(change->origin)) ||
+        !column_text(stmt, 6, change->origin, sizeof(change->origin)) ||
         text_check_line(change->origin, "origin", NULL) < 0 ||
-        !column_text(stmt, 5, change->command, sizeof(change->command)) ||
+        !column_text(stmt, 7, change->command, sizeof(change->command)) ||
         text_check_line(change->command, "command", NULL) < 0)
         return fail_row(store, "change", e);
     change->uid = (uint32_t)uid;
-    change->kind = (enum store_change_kind)kind;
+    change->added = (uint64_t)added;
+    change->deleted = (uint64_t)deleted;
+    change->edited = (uint64_t)edited;
     return 0;
 }
 
 /* The changes below @before, newest first, up to a page. */
-static int read_changes(struct store *store, int64_t before, struct store_change *page,
-                        size_t *ret_count, struct err *e)
+static int read_changes(struct store *store, int64_t before, struct stretch *stretch,
+                        struct store_change *page, size_t *ret_count, struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
     size_t n = 0;
@@ -1866,7 +1930,7 @@ static int read_changes(struct store *store, int64_t before, struct store_change
         return r;
     sqlite3_bind_int64(stmt, 1, before);
     while (n < PAGE_ENTRIES && (r = step(store, stmt, e)) > 0) {
-        r = read_change(store, stmt, &page[n++], e);
+        r = read_change(store, stmt, stretch, &page[n++], e);
         if (r < 0)
             return r;
     }
@@ -1881,6 +1945,7 @@ int store_each_change(struct store *store, unsigned int limit,
                       struct err *e)
 {
     _cleanup_free_ struct store_change *page = calloc(PAGE_ENTRIES, sizeof(*page));
+    struct stretch stretch = NO_STRETCH;
     int64_t before = INT64_MAX;
     unsigned int told = 0;
     size_t i, count;
@@ -1888,7 +1953,7 @@ int store_each_change(struct store *store, unsigned int limit,
     if (!page)
         return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
     do {
-        int r = read_changes(store, before, page, &count, e);
+        int r = read_changes(store, before, &stretch, page, &count, e);
 
         for (i = 0; r == 0 && i < count && (!limit || told < limit); i++, told++)
             r = fn(&page[i], arg);
@@ -1904,15 +1969,18 @@ int store_find_undo(struct store *store, unsigned int count, int64_t *ret_id,
                     unsigned int *ret_count, struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    struct stretch stretch = NO_STRETCH;
+    struct store_change change;
     unsigned int found = 0;
     int64_t id = 0;
-    int r = prepare(store, "SELECT id FROM change WHERE kind = 0 AND undone = 0 ORDER BY id DESC",
-                    &stmt, e);
+    int r = prepare(store, "SELECT id, kind, target FROM change ORDER BY id DESC", &stmt, e);
 
     while (r == 0 && found < count && (r = step(store, stmt, e)) > 0) {
-        id = sqlite3_column_int64(stmt, 0);
+        r = read_kind(store, stmt, &stretch, &change, e);
+        if (r < 0 || change.kind != STORE_CHANGE_LIST || change.undone)
+            continue;
+        id = change.id;
         found++;
-        r = 0;
     }
     if (r < 0)
         return r;
@@ -1930,19 +1998,40 @@ struct past {
     unsigned int n_ports;
 };
 
+/* "25,465": ascending, and written as they are by note_change(). */
 static bool parse_ports(const char *text, struct past *past)
 {
-    past->n_ports = 0;
-    while (*text) {
-        char *end;
-        unsigned long port = strtoul(text, &end, 10);
+    uint32_t last = 0;
 
-        if (end == text || port < 1 || port > UINT16_MAX || past->n_ports == SG_PORTS_MAX)
+    past->n_ports = 0;
+    for (;;) {
+        const char *start = text;
+        uint32_t port = 0;
+
+        while (*text >= '0' && *text <= '9' && port <= UINT16_MAX)
+            port = port * 10 + (uint32_t)(*text++ - '0');
+        if (*start == '0' || port <= last || port > UINT16_MAX || past->n_ports == SG_PORTS_MAX)
             return false;
         past->ports[past->n_ports++] = (uint16_t)port;
-        text = *end == ',' ? end + 1 : end;
+        last = port;
+        if (*text != ',')
+            return !*text;
+        text++;
     }
-    return past->n_ports > 0;
+}
+
+/* The numbers that it gave out: as many as it says that it added, or put back beside them. */
+static bool check_numbers(const struct past *past, int64_t added)
+{
+    int64_t given = 0;
+
+    if (past->first_new < 0 || past->last_new < past->first_new)
+        return false;
+    if (past->first_new)
+        given = past->last_new - past->first_new + 1;
+    else if (past->last_new)
+        return false;
+    return past->kind == STORE_CHANGE_UNDO ? given <= added : given == added;
 }
 
 /* -ENOENT: there is none of that number. */
@@ -1950,11 +2039,11 @@ static int read_past(struct store *store, int64_t id, struct past *ret_past, str
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
     struct past past = {.id = id};
-    int64_t limit, kind;
+    int64_t limit, kind, on;
     char ports[256];
     int r = prepare(store,
                     "SELECT kind, first_new, last_new, images, list_limit, others, realm, is_on,"
-                    " mode, mode_then, mode_until, ports FROM change WHERE id = ?",
+                    " mode, mode_then, mode_until, ports, added FROM change WHERE id = ?",
                     &stmt, e);
 
     if (r < 0)
@@ -1968,13 +2057,16 @@ static int read_past(struct store *store, int64_t id, struct past *ret_past, str
     past.last_new = sqlite3_column_int64(stmt, 2);
     past.images = sqlite3_column_int64(stmt, 3);
     limit = sqlite3_column_int64(stmt, 4);
-    past.settings.on = sqlite3_column_int64(stmt, 7) != 0;
-    if (kind < STORE_CHANGE_LIST || kind > STORE_CHANGE_OTHER || limit < 0 || limit > UINT32_MAX ||
+    on = sqlite3_column_int64(stmt, 7);
+    past.kind = (enum store_change_kind)kind;
+    if (kind < STORE_CHANGE_LIST || kind > STORE_CHANGE_OTHER ||
+        !check_numbers(&past, sqlite3_column_int64(stmt, 12)) || limit < 0 || limit > UINT32_MAX ||
+        (on != 0 && on != 1) ||
         !column_rules(stmt, 5, &past.settings.others, past.settings.realm) ||
         !column_plan(stmt, 8, &past.settings.plan) ||
         !column_text(stmt, 11, ports, sizeof(ports)) || !parse_ports(ports, &past))
         return fail_row(store, "change", e);
-    past.kind = (enum store_change_kind)kind;
+    past.settings.on = on != 0;
     past.settings.limit = (uint32_t)limit;
     *ret_past = past;
     return 0;
@@ -1988,6 +2080,13 @@ static int delete_if_there(struct store *store, int64_t id, struct err *e)
     return r == 0 ? store_delete_entry(store, &entry, e) : r == -ENOENT ? 0 : r;
 }
 
+/* All but what can be edited: that of a number never changes. */
+static bool is_same_entry(const struct store_entry *a, const struct store_entry *b)
+{
+    return a->who.kind == b->who.kind && who_same_set(&a->who, &b->who) &&
+           !strcmp(a->account, b->account) && a->created == b->created;
+}
+
 /* Under its old number, with all it had. */
 static int put_back(struct store *store, const struct store_entry *image, struct err *e)
 {
@@ -1996,6 +2095,8 @@ static int put_back(struct store *store, const struct store_entry *image, struct
     int64_t id;
     int r = store_find_id(store, image->id, &entry, e);
 
+    if (r == 0 && !is_same_entry(&entry, image))
+        return fail_row(store, "image", e);
     if (r == 0 && strcmp(entry.remark, image->remark) != 0)
         r = store_set_remark(store, image->id, image->remark, e);
     if (r == 0 && entry.expires != image->expires)
@@ -2030,21 +2131,26 @@ static int undo_additions(struct store *store, const struct past *past, struct e
     return r;
 }
 
-/* Those that it deleted or edited are what they were. Its images stay, so the walk is safe. */
-static int undo_images(struct store *store, const struct past *past, struct err *e)
+/*
+ * @absent: those that it put back are gone again. Else: those that it deleted or edited are what
+ * they were. Its images stay, so the walk is safe. @count grows by as many as there are.
+ */
+static int undo_images(struct store *store, const struct past *past, bool absent, int64_t *count,
+                       struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
     struct store_entry image;
     int r = prepare(store,
-                    "SELECT entry, family, first, last, kind, remark, account, created, expires,"
-                    " absent FROM image WHERE change = ? ORDER BY entry",
+                    "SELECT entry, family, first, last, kind, remark, account, created, expires"
+                    " FROM image WHERE change = ?1 AND absent = ?2 ORDER BY entry",
                     &stmt, e);
 
     if (r < 0)
         return r;
     sqlite3_bind_int64(stmt, 1, past->id);
-    while ((r = step(store, stmt, e)) > 0) {
-        if (sqlite3_column_int64(stmt, 9)) {
+    sqlite3_bind_int(stmt, 2, absent);
+    for (; (r = step(store, stmt, e)) > 0; ++*count) {
+        if (absent) {
             r = delete_if_there(store, sqlite3_column_int64(stmt, 0), e);
         } else {
             r = read_entry(store, stmt, &image, e);
@@ -2092,21 +2198,21 @@ static int undo_settings(struct store *store, const struct past *past, struct er
 
 static int undo_change(struct store *store, const struct past *past, struct err *e)
 {
+    int64_t count = 0;
     int r = undo_additions(store, past, e);
 
+    /* What has to go goes first: the same WHO may have stood there under another number. */
     if (r == 0)
-        r = undo_images(store, past, e);
+        r = undo_images(store, past, true, &count, e);
     if (r == 0)
-        r = undo_settings(store, past, e);
-    /* What it had taken back is in force again. */
-    if (r == 0 && past->kind == STORE_CHANGE_UNDO)
-        r = set_number(store, "UPDATE change SET undone = 0 WHERE undone = ?", past->id, e);
-    return r;
+        r = undo_images(store, past, false, &count, e);
+    if (r == 0 && count != past->images)
+        return fail_row(store, "image", e);
+    return r == 0 ? undo_settings(store, past, e) : r;
 }
 
 int store_undo_to(struct store *store, int64_t id, struct err *e)
 {
-    char sql[160];
     struct past past;
     int64_t newest, at;
     int r = query_int(store, "SELECT ifnull(max(id), 0) FROM change", &newest, e);
@@ -2125,11 +2231,6 @@ int store_undo_to(struct store *store, int64_t id, struct err *e)
         if (r == -ENOENT)
             r = 0; /* a number that was never used */
     }
-    if (r < 0)
-        return r;
-    snprintf(sql, sizeof(sql),
-             "UPDATE change SET undone = %lld WHERE id >= %lld AND id < %lld AND undone = 0"
-             " AND kind <> %d",
-             (long long)store->log.id, (long long)id, (long long)store->log.id, STORE_CHANGE_OTHER);
-    return exec(store, sql, e);
+    store->log.target = id;
+    return r;
 }

@@ -152,6 +152,8 @@ int store_set_clock(struct store *store, int64_t now, struct err *e);
 /* Something in the kernel has a deadline: an entry that ends, a mode that is followed by another.
  */
 int store_has_deadlines(struct store *store, bool *ret_any, struct err *e);
+/* Entries of all lists whose end has come by @now (Unix seconds). */
+int store_count_ended(struct store *store, int64_t now, uint64_t *ret_count, struct err *e);
 int store_set_limit(struct store *store, uint32_t limit, struct err *e);
 int store_set_others(struct store *store, enum store_others others, struct err *e);
 int store_set_realm(struct store *store, const char *realm, struct err *e);
@@ -228,7 +230,7 @@ enum store_change_kind {
     STORE_CHANGE_OTHER, /* of neither: interfaces; there is nothing to take back */
 };
 
-/* Who changes something. Texts are safe to show. */
+/* Who changes something. Texts are safe to show, and fit into struct store_change. */
 struct store_author {
     uint32_t uid;
     const char *who, *origin, *command;
@@ -268,9 +270,9 @@ int store_find_undo(struct store *store, unsigned int count, int64_t *ret_id,
                     unsigned int *ret_count, struct err *e);
 
 /*
- * Makes list and settings what they were before change @id, newest change first, within the
- * transaction; this is a change too. -ENOENT (no error set): no such change, or it is too long ago
- * (STORE_KEPT_CHANGES, and what they touched).
+ * Makes list and settings what they were before change @id, newest change first, as the first thing
+ * in a transaction; this is a change too. -ENOENT (no error set): no such change, or it is too long
+ * ago (STORE_KEPT_CHANGES, and what they touched).
  */
 #define STORE_KEPT_CHANGES 100
 int store_undo_to(struct store *store, int64_t id, struct err *e);

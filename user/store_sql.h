@@ -40,13 +40,13 @@
  * The history. A change has the settings as they were before it, and in table image what entries
  * were before it deleted or edited them; what it added has the numbers first_new..last_new, or, put
  * back under an old number, an image that says "absent". So taking back the newest change gives the
- * state before it exactly, at the cost of what it touched. undone: by which change it was taken
- * back, 0 not.
+ * state before it exactly, at the cost of what it touched. target: of a change that takes back
+ * others, the oldest of them; else 0. Which are taken back follows from that.
  */
 #define CHANGE_TABLE                                                                               \
     "CREATE TABLE change (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,"              \
     " uid INTEGER NOT NULL, who TEXT NOT NULL, origin TEXT NOT NULL, command TEXT NOT NULL,"       \
-    " kind INTEGER NOT NULL, undone INTEGER NOT NULL DEFAULT 0, added INTEGER NOT NULL DEFAULT 0," \
+    " kind INTEGER NOT NULL, target INTEGER NOT NULL DEFAULT 0, added INTEGER NOT NULL DEFAULT 0," \
     " deleted INTEGER NOT NULL DEFAULT 0, edited INTEGER NOT NULL DEFAULT 0,"                      \
     " images INTEGER NOT NULL DEFAULT 0, first_new INTEGER NOT NULL DEFAULT 0,"                    \
     " last_new INTEGER NOT NULL DEFAULT 0, is_on INTEGER NOT NULL, mode INTEGER NOT NULL,"         \

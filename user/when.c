@@ -95,8 +95,7 @@ int when_parse_duration(const char *text, int64_t *ret_seconds, struct err *e)
     if (number == 0)
         return refuse(text, "the shortest is 1s", e, "is no time at all");
     if (number > WHEN_DURATION_MAX / unit)
-        return refuse(text, "the longest is 3650d; leave it out for an entry that stays", e,
-                      "is too long");
+        return refuse(text, "the longest is 3650d", e, "is too long");
     *ret_seconds = number * unit;
     return 0;
 }

@@ -13,7 +13,7 @@ Everything outside of steps is prose. The second line of a file names the case. 
 throw-away host (tests/lab.py): own network, an interface eth0 (peer p0), own bpffs, empty state.
 
 What a step changed is read behind smtpgate's back: the bytes of the files in the state directory
-(store), the keys of the two tries (list), the mode, the guarded ports and the revision in the
+(store), the keys of the two tries and their ends (list), the mode, the guarded ports and the revision in the
 kernel, the pinned links and the programs behind them (links). So "[exit 2]" says that nothing was
 touched, and a step that ends otherwise than 0, or runs with -n, must have touched nothing. A line
 "# needs: COMMAND" skips the case on kernels where the command fails.
@@ -55,22 +55,29 @@ import lab  # pylint: disable=wrong-import-position
 LIMIT = 60      # seconds a step may take; only a hang comes near
 AT_ONCE = 4     # cases
 
-COMMANDS = ("attach detach add edit delete list check disable status stats import export set"
-            " policy sync doctor help").split()
-READING = "list check status stats doctor help".split()
+COMMANDS = ("attach detach add edit delete list check disable observe enforce confirm pause history"
+            " undo status stats import export set policy sync doctor help").split()
+READING = "list check history status stats doctor help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
+MODE_CHANGE = {"changed": bool, "mode": str, "mode_until": (str, None), "mode_then": (str, None)}
 CONTRACT = {
     "status": {"mode": str, "in_sync": bool, "entries": int, "prefixes": int, "ports": [int],
                "interfaces": [{"name": str, "attached": bool, "xdp_mode": str}],
+               "mode_until": (str, None), "mode_then": (str, None),
                "counters": {"passed": int, "dropped": int, "would_drop": int}},
     "list": {"entries": [{"id": int, "who": str, "kind": str, "account": (str, None),
-                          "remark": str, "created": str, "expires": (str, None),
+                          "remark": str, "created": str, "expires": (str, None), "expired": bool,
                           "last_seen": (str, None), "connections": int}]},
     "list --accounts": {"accounts": [{"account": (str, None), "entries": int,
                                       "last_use": (str, None)}]},
     "check": {"results": [{"address": str, "allowed": bool, "entry": (dict, None)}]},
     "stats": {"reasons": [{"reason": str, "verdict": str, "packets": int, "bytes": int}]},
     "add": ENTRY_CHANGE, "delete": ENTRY_CHANGE, "disable": ENTRY_CHANGE, "edit": ENTRY_CHANGE,
+    "observe": MODE_CHANGE, "enforce": MODE_CHANGE, "confirm": MODE_CHANGE, "pause": MODE_CHANGE,
+    "history": {"changes": [{"id": int, "time": str, "who": str, "uid": int, "from": (str, None),
+                             "command": str, "added": int, "deleted": int, "edited": int,
+                             "undone": bool, "undone_by": (int, None)}]},
+    "undo": dict(ENTRY_CHANGE, edited=int, undone=[{"id": int, "command": str}]),
     "attach": {"changed": bool}, "detach": {"changed": bool}, "set": {"changed": bool},
     "doctor": {"healthy": bool,
                "checks": [{"number": int, "name": str, "status": str, "port": (int, None),
@@ -78,7 +85,8 @@ CONTRACT = {
     "sync": {}, "help": {},
 }
 ERROR = {"error": {"code": int, "message": str, "hint": (str, None)}}
-WORDS = {"mode": ("off", "observe", "enforce", "paused"), "xdp_mode": ("native", "generic", "none"),
+WORDS = {"mode": ("off", "observe", "enforce", "paused"),
+         "mode_then": ("observe", "enforce"), "xdp_mode": ("native", "generic", "none"),
          "kind": ("address", "segment", "range"), "verdict": ("pass", "drop", "would_drop"),
          "status": ("ok", "warn", "FAIL", "unknown")}
 
@@ -104,18 +112,20 @@ def obj_get(path):
     return fd if fd >= 0 else None
 
 
-def trie_keys(path, size):
-    """The keys of a pinned trie."""
+def trie_ends(path, size):
+    """The keys of a pinned trie, and until when each lets in."""
     fd = obj_get(path)
     if fd is None:
         return None
-    keys = set()
+    ends = {}
+    value = ctypes.create_string_buffer(24)
     key, following = None, ctypes.create_string_buffer(size)
     while BPF.bpf_map_get_next_key(fd, key, following) == 0:
-        keys.add(following.raw)
+        BPF.bpf_map_lookup_elem(fd, following, value)
+        ends[following.raw] = value.raw[:8]
         key, following = following, ctypes.create_string_buffer(size)
     os.close(fd)
-    return keys
+    return ends
 
 
 def snapshot(path=pathlib.Path):
@@ -129,7 +139,7 @@ def snapshot(path=pathlib.Path):
         for file in state.rglob("*"):
             if file.name != "lock" and file.is_file() and file.stat().st_size < 1 << 22:
                 files[str(file.relative_to(state))] = hashlib.sha256(file.read_bytes()).digest()
-    tries = [trie_keys(maps / "allow4", 8), trie_keys(maps / "allow6", 20)]
+    tries = [trie_ends(maps / "allow4", 8), trie_ends(maps / "allow6", 20)]
     taken = {"store": files, "list": tries, "mode": None, "ports": None, "revision": None,
              "links": {}}
     fd = obj_get(maps / "config")
@@ -254,6 +264,8 @@ def render(parts):
 NORMAL = [
     (re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "YYYY-MM-DDTHH:MM:SSZ"),
     (re.compile(r"20\d\d-\d\d-\d\d \d\d:\d\d\b"), "YYYY-MM-DD HH:MM"),
+    (re.compile(r"\bended 20\d\d-\d\d-\d\d\b"), "ended YYYY-MM-DD"),
+    (re.compile(r"\bin \d+ (s|min|h|days)\b"), r"in N \1"),
     (re.compile(r"\bprocess \d+"), "process PID"),
     (re.compile(r"\bid \d+\)"), "id N)"),
     # What some kernels put into every network namespace.
@@ -357,6 +369,8 @@ class Case:
         self.env = dict(self.lab.env, LC_ALL="C.UTF-8")
         self.env.pop("NO_COLOR", None)
         self.env["PATH"] = f"{lab.MNT}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        # Whoever logged in on this machine, the history says root.
+        self.env["SUDO_USER"], self.env["SUDO_UID"] = "root", "0"
         self.env["STATE"], self.env["BPFFS"] = lab.STATE, lab.BPFFS
         self.env["PYTHONPATH"] = str(HERE)      # for steps that look into the kernel themselves
         self.env["PYTHONDONTWRITEBYTECODE"] = "1"
