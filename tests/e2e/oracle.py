@@ -249,42 +249,45 @@ class Lists:
 
 
 class Change:
-    """A row of the history: what was before it."""
+    """A row of the history: what was before it, and back to which change it goes (None: it is new)."""
 
-    def __init__(self, number, kind, before, command=""):
-        self.number, self.kind, self.before, self.command = number, kind, before, command
-        self.undone = None              # the number of the change that took it back
+    def __init__(self, number, before, command="", target=None, silent=False):
+        self.number, self.before, self.command, self.target = number, before, command, target
+        self.silent = silent            # of the interfaces: an undo passes over it
 
 
 class History:
     """Changes, newest last, and what taking them back leads to."""
 
-    def __init__(self):
-        self.rows = []
+    def __init__(self, rows=()):
+        self.rows = list(rows)
+
+    def undone(self):
+        """Which changes are taken back, and by which: {number: number}. An undo takes back undos too."""
+        found, by = {}, None
+        for row in self.rows[::-1]:
+            if by and by.target <= row.number:
+                found.update({} if row.silent else {row.number: by.number})
+            elif row.target:
+                by = row
+        return found
+
+    def in_force(self):
+        """The numbers of the changes that make the lists what they are."""
+        undone = self.undone()
+        return [row.number for row in self.rows
+                if not row.target and not row.silent and row.number not in undone]
 
     def target(self, what):
         """The change that is taken back last: `what` is a count, or "#ID"."""
-        if isinstance(what, str):
-            found = [row for row in self.rows if row.number == int(what[1:])]
-        else:
-            found = [row for row in self.rows if row.kind == "list" and not row.undone][::-1]
-            found = found[what - 1:what]
-        if not found or found[0].number <= self.rows[-1].number - KEPT:
-            raise Refused(1)
-        return found[0]
+        numbers = self.in_force()[::-1]
+        number = int(what[1:]) if isinstance(what, str) else (numbers[what - 1:what] or [0])[0]
+        for i, row in enumerate(self.rows):
+            if row.number == number > self.rows[-1].number - KEPT and \
+               numbers != History(self.rows[:i]).in_force()[::-1]:
+                return row
+        raise Refused(1)
 
     def undo(self, what):
         """The lists as they were before that change."""
         return self.target(what).before.changed()
-
-    def note(self, number, kind, before, command, target=None):
-        """A change was made. An undo of an undo brings back what that one took."""
-        new = Change(number, kind, before, command)
-        for row in self.rows[::-1] if target else ():
-            if row.number >= target.number and row.kind == "undo":
-                for other in self.rows:
-                    other.undone = None if other.undone == row.number else other.undone
-        for row in self.rows:
-            if target and row.number >= target.number and row.kind != "other":
-                row.undone = row.undone or number
-        self.rows.append(new)

@@ -31,7 +31,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import frames
 import tap
 from lab import BPFFS, PROGRAM, Lab
-from oracle import (ENFORCE, NEVER, About, History, Item, Lists, Plan, Refused, Who, prefixes,
+from oracle import (ENFORCE, NEVER, About, Change, History, Item, Lists, Plan, Refused, Who, prefixes,
                     who)
 from runner import Runner
 from verdicts import Verdicts, trie, value
@@ -126,7 +126,7 @@ class Choice:
 
     def next(self, lists):
         """A Command for these lists. One undo is often followed by another."""
-        if self.history.rows and self.history.rows[-1].kind == "undo" and self.rng.random() < 0.25:
+        if self.history.rows and self.history.rows[-1].target and self.rng.random() < 0.25:
             return self.undo(lists)
         make = self.rng.choices(list(self.weights), self.weights.values())[0]
         return make(lists)
@@ -303,7 +303,7 @@ class Choice:
         """undo: one, some, or back to a change that is not long ago"""
         rng, rows = self.rng, self.history.rows
         what = rng.choice((1, 1, 1, 2, 3, "#", "#"))
-        if rows and rows[-1].kind == "undo" and rng.random() < 0.5:
+        if rows and rows[-1].target and rng.random() < 0.5:
             what = f"#{rows[-1].number}"
         elif what == "#":
             what = f"#{rng.choice(rows[-12:]).number if rows and rng.random() < 0.95 else 999999}"
@@ -460,7 +460,7 @@ class Bench:
         self.choice = Choice(self.rng, self.history, self.abilities())
         if "history" in self.choice.can:
             for row in self.quietly("history")["changes"][::-1]:
-                self.history.note(row["id"], "other", self.lists, row["command"])
+                self.history.rows.append(Change(row["id"], self.lists, row["command"], silent=True))
 
     def close(self):
         """Lets go of what it holds."""
@@ -587,10 +587,11 @@ class Bench:
             if not target:
                 assert (row["added"], row["deleted"]) == \
                     (after.counts["added"], after.counts["deleted"]), row
-            self.history.note(row["id"], "undo" if target else "list", before, row["command"],
-                              target)
+            self.history.rows.append(Change(row["id"], before, row["command"],
+                                            target and target.number))
+        undone = self.history.undone()
         found = [(row["id"], row["undone_by"], row["command"]) for row in rows[::-1]]
-        known = [(row.number, row.undone, row.command) for row in self.history.rows]
+        known = [(row.number, undone.get(row.number), row.command) for row in self.history.rows]
         assert found == known, f"history: {set(found) ^ set(known)}"
         return bool(new)
 
