@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "live.h"
+#include "files.h"
 
 /* Names asked for, each of which may take its time. */
 #define NAMES_MAX 50
@@ -90,16 +90,36 @@ static int show(const struct cmd_context *ctx, const struct live *live)
     return 0;
 }
 
+/* As if @path were applied; @additions is left with the change. */
+static int apply_file(const struct cmd_context *ctx, const char *path, struct additions *additions,
+                      struct err *e)
+{
+    _cleanup_source_ids_ struct source_ids ids = {0};
+    _cleanup_source_ struct source source = {0};
+    struct losses losses = {0};
+    int r = source_open(ctx, path, &source, e);
+
+    if (r == 0)
+        r = additions_begin(additions, ctx, e);
+    if (r < 0)
+        return r;
+    additions->outcome.brief = true;
+    r = source_add(&source, additions, &ids, e);
+    return r == 0 ? source_delete_others(additions, &ids, &losses, e) : r;
+}
+
 int cmd_preview(const struct cmd_context *ctx, struct err *e)
 {
     struct cmd_context reading = *ctx;
-    _cleanup_change_ struct change change = {.lock = -1};
+    _cleanup_additions_ struct additions additions = {.change = {.lock = -1}};
     _cleanup_live_ struct live live = {0};
     int r;
 
     reading.dry_run = true;
-    r = cmd_begin(&reading, &change, e);
+    reading.yes = true;
+    r = ctx->options[OPT_WITH] ? apply_file(&reading, ctx->options[OPT_WITH], &additions, e)
+                               : additions_begin(&additions, &reading, e);
     if (r == 0)
-        r = live_judge(ctx, &change, LIVE_AS_ENFORCING, &live, e);
+        r = live_judge(ctx, &additions.change, LIVE_AS_ENFORCING, &live, e);
     return r == 0 ? show(ctx, &live) : r;
 }
