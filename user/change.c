@@ -118,7 +118,7 @@ static int is_behind(struct change *change, bool *ret_behind, struct err *e)
         return r;
     gate_read_state(change->gate, &state);
     *ret_behind = state.applied != change->before.revision || state.store_id != change->before.id ||
-                  sync_has_stale_link(&ifaces) ||
+                  sync_has_stale_link(&ifaces) || gate_lacks_maps(change->gate) ||
                   (deadlines && gate_clock_is_behind(change->gate, change->before.clock));
     return 0;
 }
