@@ -373,16 +373,13 @@ static int settle_lists(struct editing *editing, enum store_others others, const
     return store_set_on(editing->change.store, false, e);
 }
 
-/* Asks for those who are connected, commits, and with --kick ends what is cut off. */
+/* Asks for those who are connected, and commits. With -n the change stays to be looked at. */
 static int finish_closing(struct editing *editing, struct err *e)
 {
     const struct cmd_context *ctx = editing->ctx;
     int r = live_confirm(ctx, &editing->change, LIVE_AS_IS, LIVE_WARN, &editing->live, e);
 
-    if (r == 0 && ctx->options[OPT_KICK] && ctx->dry_run)
-        r = live_kick(ctx, &editing->change, editing->deleted, editing->n_deleted, &editing->kicked,
-                      e);
-    return r == 0 ? change_commit(&editing->change, e) : r;
+    return r == 0 && !ctx->dry_run ? change_commit(&editing->change, e) : r;
 }
 
 /* ---- delete ---- */
@@ -457,6 +454,15 @@ static void say_still_in(const struct editing *editing)
     }
 }
 
+static int kick_deleted(struct editing *editing, struct err *e)
+{
+    if (editing->n_deleted)
+        return live_kick(editing->ctx, &editing->change, editing->deleted, editing->n_deleted,
+                         &editing->kicked, e);
+    editing->kicked = json_array();
+    return 0;
+}
+
 int cmd_delete(const struct cmd_context *ctx, struct err *e)
 {
     _cleanup_editing_ struct editing editing = {
@@ -485,8 +491,8 @@ int cmd_delete(const struct cmd_context *ctx, struct err *e)
     say_still_in(&editing);
     outcome_say_mode(ctx, &editing.change, &editing.outcome);
     outcome_say_unattached(ctx, &editing.change, &editing.outcome);
-    if (ctx->options[OPT_KICK] && !ctx->dry_run)
-        r = live_kick(ctx, &editing.change, editing.deleted, editing.n_deleted, &editing.kicked, e);
+    if (ctx->options[OPT_KICK])
+        r = kick_deleted(&editing, e);
     else
         live_say_hanging(ctx, &editing.live);
     if (r < 0)

@@ -214,7 +214,7 @@ static bool is_in(const struct addr *address, const struct who *sets, size_t n)
 /* What the kicked ones are judged by. */
 struct kicking {
     struct sides sides;
-    const struct who *sets;
+    const struct who *sets; /* NULL: whoever is dropped */
     size_t n;
 };
 
@@ -223,7 +223,7 @@ static int may_stay(void *context, const struct addr *address, uint16_t port, st
 {
     struct kicking *kicking = context;
 
-    if (!kicking->n)
+    if (!kicking->sets)
         return lets_in_after(&kicking->sides, address, port, e);
     return is_in(address, kicking->sets, kicking->n) ? is_covered(kicking->sides.change, address, e)
                                                      : 1;
@@ -263,11 +263,12 @@ static void say_kicked(const struct cmd_context *ctx, const struct live *live)
                  sessions == 1 ? "" : "s", cut_print(&live->cut, CUT_CUT, lines));
 }
 
-/* The change itself is done. */
-static int fail_kick(int r, struct err *e)
+static int fail_kick(const struct cmd_context *ctx, int r, struct err *e)
 {
     struct err why = *e;
 
+    if (ctx->dry_run)
+        return r;
     err_set(e, r, why.code, "the change is in force, but not all sessions were ended: %.300s",
             why.message);
     err_hint(e, "%s", why.hint);
@@ -291,7 +292,7 @@ int live_kick(const struct cmd_context *ctx, struct change *change, const struct
     if (r == 0 && !ctx->dry_run)
         r = end_sessions(&live, &stay, e);
     if (r < 0)
-        return fail_kick(r, e);
+        return fail_kick(ctx, r, e);
     say_kicked(ctx, &live);
     *ret_kicked = cut_json(&live.cut, CUT_CUT);
     return 0;

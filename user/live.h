@@ -56,9 +56,9 @@ int live_confirm(const struct cmd_context *ctx, struct change *change, enum live
 void live_say_hanging(const struct cmd_context *ctx, const struct live *live);
 
 /*
- * After the commit (with -n before, while the change is there to see), --kick: ends the sessions
- * that no entry covers, from one of the @n sets (whatever the mode), or with none given, those that
- * the gate drops. Says whose. @ret_kicked: their JSON.
+ * After the commit (with -n instead of it, while the change is there to see), --kick: ends the
+ * sessions that no entry covers, from one of the @n sets (whatever the mode), or with @sets NULL,
+ * those that the gate drops. Says whose. @ret_kicked: their JSON.
  */
 int live_kick(const struct cmd_context *ctx, struct change *change, const struct who *sets,
               size_t n, json_t **ret_kicked, struct err *e);
