@@ -20,6 +20,7 @@ struct live {
     uint16_t ports[SESSION_PORTS_MAX]; /* guarded before or after, ascending */
     size_t n_ports;
     bool known; /* the sessions could be read; else nothing of it is filled */
+    bool trial; /* what comes after the change is for a time only */
 };
 
 void live_free(struct live *live);
@@ -46,7 +47,8 @@ enum live_ask {
 
 /*
  * Before the commit: if the change cuts somebody off who is connected now, or the operator's own
- * address, names them and asks. Costs nothing where the change lets in all that was let in before.
+ * address, names them and asks (without a terminal for the sake of sessions only). Costs nothing
+ * where the change lets in all that was let in before.
  * @ret_live is for live_say_hanging(); nothing is in it after an error.
  */
 int live_confirm(const struct cmd_context *ctx, struct change *change, enum live_as as,
