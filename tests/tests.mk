@@ -99,6 +99,16 @@ check:
 	@$(MAKE) --no-print-directory check-build
 	@tests/run $(CHECK_RUNS) $(UNIT_RUNS) $(FUZZ_RUNS) $(GOLDEN_RUNS) $(PROGRAM_RUNS) $(E2E_RUNS)
 
+# The random tests for long: SEED=N begins with that sequence again.
+STEPS ?= 20000
+CHANGES ?= 10000
+.PHONY: check-long
+check-long:
+	@tests/deps.sh
+	@$(MAKE) --no-print-directory all
+	@STEPS=$(STEPS) CHANGES=$(CHANGES) TEST_TIMEOUT=7200 V=1 tests/run tests/e2e/test_model.py \
+		tests/e2e/test_stream.py
+
 .PHONY: demo
 demo:
 	@tests/deps.sh

@@ -6,53 +6,32 @@
 #include <string.h>
 
 #include "admit.h"
-#include "live.h"
-#include "outcome.h"
 
-/* One command under way. */
-struct adding {
-    const struct cmd_context *ctx;
-    bool brief;
-    struct change change;
-    struct outcome outcome;
-    struct live live;
-    int64_t highest;                /* entry's number before: what is above it is new */
-    unsigned int ended;             /* listed already, and their time is over */
-    int64_t first_ended;            /* number of the first of them */
-    unsigned int new_lists;         /* accounts that had no list of their own before */
-    char new_list[ACCOUNT_MAX + 1]; /* the first of them */
-};
-
-static void cleanup_adding(struct adding *adding)
+void cleanup_additions(struct additions *additions)
 {
-    change_end(&adding->change);
-    live_free(&adding->live);
-    outcome_free(&adding->outcome);
+    change_end(&additions->change);
+    live_free(&additions->live);
+    outcome_free(&additions->outcome);
 }
 
-static int confirm_wide(const struct cmd_context *ctx, const struct addition *additions,
-                        size_t count, struct err *e)
+int additions_confirm_wide(const struct cmd_context *ctx, const struct addition *addition,
+                           struct err *e)
 {
     char who[WHO_TEXT_MAX], what[256];
-    size_t i;
 
-    for (i = 0; i < count; i++) {
-        if (!who_is_very_wide(&additions[i].who))
-            continue;
-        snprintf(what, sizeof(what), "%s is very wide: it lets in much of the internet%s.",
-                 who_print(&additions[i].who, who),
-                 *additions[i].account ? ", and for the kernel half that is for every account"
-                                       : "");
-        return cmd_confirm(ctx, what, e);
-    }
-    return 0;
+    if (!who_is_very_wide(&addition->who))
+        return 0;
+    snprintf(what, sizeof(what), "%s is very wide: it lets in much of the internet%s.",
+             who_print(&addition->who, who),
+             *addition->account ? ", and for the kernel half that is for every account" : "");
+    return cmd_confirm(ctx, what, e);
 }
 
 /* The entry of that number is there already; it gets what is given and differs. */
-static int keep_entry(struct adding *adding, const char *remark, const int64_t *expires,
+static int keep_entry(struct additions *additions, const char *remark, const int64_t *expires,
                       struct store_entry *entry, struct err *e)
 {
-    struct store *store = adding->change.store;
+    struct store *store = additions->change.store;
     bool new_remark = remark && strcmp(remark, entry->remark) != 0;
     bool new_end = expires && *expires != entry->expires;
     int r = 0;
@@ -67,28 +46,29 @@ static int keep_entry(struct adding *adding, const char *remark, const int64_t *
         snprintf(entry->remark, sizeof(entry->remark), "%s", remark);
     if (new_end)
         entry->expires = *expires;
-    if (entry->expires && entry->expires <= adding->change.now && adding->ended++ == 0)
-        adding->first_ended = entry->id;
-    adding->outcome.edited += new_remark || new_end;
-    outcome_add(&adding->outcome, new_remark || new_end ? "edited" : "already listed", entry);
+    if (entry->expires && entry->expires <= additions->change.now && additions->ended++ == 0)
+        additions->first_ended = entry->id;
+    additions->outcome.edited += new_remark || new_end;
+    outcome_add(&additions->outcome, new_remark || new_end ? "edited" : "already listed", entry);
     return 0;
 }
 
-static int add_one(struct adding *adding, const struct addition *addition, struct err *e)
+int additions_add(struct additions *additions, const struct addition *addition, int64_t *ret_id,
+                  struct err *e)
 {
-    struct store *store = adding->change.store;
-    struct store_entry entry = {.who = addition->who, .created = adding->change.now};
+    struct store *store = additions->change.store;
+    struct store_entry entry = {.who = addition->who, .created = additions->change.now};
     struct account account;
     bool listed = false;
     int64_t id, expires;
     int r, found;
 
-    account_resolve(addition->account, adding->change.before.realm, &account);
+    account_resolve(addition->account, additions->change.before.realm, &account);
     r = *account.name ? store_has_entries(store, &account, &listed, e) : 0;
     if (r < 0)
         return r;
     snprintf(entry.remark, sizeof(entry.remark), "%s", addition->remark ? addition->remark : "");
-    r = cmd_resolve_end(&addition->end, adding->change.now, &entry.expires, e);
+    r = cmd_resolve_end(&addition->end, additions->change.now, &entry.expires, e);
     if (r == 0)
         r = store_add_entry(store, &entry, &account, &id, e);
     if (r < 0 && r != -EEXIST)
@@ -99,27 +79,34 @@ static int add_one(struct adding *adding, const struct addition *addition, struc
     found = r == -EEXIST || *account.name ? store_find_id(store, id, &entry, e) : 0;
     if (found < 0)
         return found;
+    *ret_id = id;
     if (r == -EEXIST)
-        return keep_entry(adding, addition->remark, addition->end.given ? &expires : NULL, &entry,
-                          e);
-    adding->outcome.added++;
-    outcome_add(&adding->outcome, "added", &entry);
-    if (*account.name && !listed && adding->new_lists++ == 0)
-        snprintf(adding->new_list, sizeof(adding->new_list), "%s", entry.account);
+        return keep_entry(additions, addition->remark, addition->end.given ? &expires : NULL,
+                          &entry, e);
+    if (additions->ask_wide && who_is_very_wide(&entry.who)) {
+        additions->ask_wide = false; /* once */
+        found = additions_confirm_wide(additions->ctx, addition, e);
+        if (found < 0)
+            return found;
+    }
+    additions->outcome.added++;
+    outcome_add(&additions->outcome, "added", &entry);
+    if (*account.name && !listed && additions->new_lists++ == 0)
+        snprintf(additions->new_list, sizeof(additions->new_list), "%s", entry.account);
     return 0;
 }
 
 /* Only lists that grew have to keep the limit: one that was lowered later throws nobody out. */
-static int check_limit(const struct adding *adding, struct err *e)
+static int check_limit(const struct additions *additions, struct err *e)
 {
-    uint32_t limit = adding->change.before.limit;
+    uint32_t limit = additions->change.before.limit;
     char account[ACCOUNT_MAX + 1];
     uint64_t count;
     int r;
 
     if (limit == STORE_LIMIT_NONE)
         return 0;
-    r = store_find_overfull(adding->change.store, limit, adding->highest, account, &count, e);
+    r = store_find_overfull(additions->change.store, limit, additions->highest, account, &count, e);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
     err_set(e, 0, EXIT_USAGE,
@@ -130,40 +117,41 @@ static int check_limit(const struct adding *adding, struct err *e)
 }
 
 /* Adding only ever closes the gate. */
-static int close_gate(struct adding *adding, struct err *e)
+static int close_gate(struct additions *additions, struct err *e)
 {
     struct store_rules rules = {0};
-    int r = store_read_rules(adding->change.store, &rules, e);
+    int r = store_read_rules(additions->change.store, &rules, e);
 
-    if (r < 0 || adding->change.before.on || !admit_may_close(&rules))
+    if (r < 0 || additions->change.before.on || !admit_may_close(&rules))
         return r;
-    r = store_set_on(adding->change.store, true, e);
+    r = store_set_on(additions->change.store, true, e);
     if (r == 0)
-        adding->outcome.mode_after =
-            mode_at(true, &adding->change.before.plan, adding->change.now).mode;
+        additions->outcome.mode_after =
+            mode_at(true, &additions->change.before.plan, additions->change.now).mode;
     return r;
 }
 
-static int add_all(struct adding *adding, const struct addition *additions, size_t count,
-                   struct err *e)
+int additions_begin(struct additions *additions, const struct cmd_context *ctx, struct err *e)
 {
-    size_t i;
-    int r = cmd_begin(adding->ctx, &adding->change, e);
+    int r;
 
+    additions->ctx = ctx;
+    additions->outcome.entries = json_array();
+    if (!additions->outcome.entries)
+        return cmd_fail_memory(e);
+    r = cmd_begin(ctx, &additions->change, e);
     if (r < 0)
         return r;
-    adding->outcome.mode_before = adding->outcome.mode_after =
-        change_mode_before(&adding->change).mode;
-    r = store_highest_id(adding->change.store, &adding->highest, e);
-    for (i = 0; r == 0 && i < count; i++)
-        r = add_one(adding, &additions[i], e);
-    if (r == 0)
-        r = check_limit(adding, e);
-    if (r == 0)
-        r = close_gate(adding, e);
-    if (r == 0)
-        r = live_confirm(adding->ctx, &adding->change, LIVE_AS_IS, LIVE_WARN, &adding->live, e);
-    return r == 0 ? change_commit(&adding->change, e) : r;
+    additions->outcome.mode_before = additions->outcome.mode_after =
+        change_mode_before(&additions->change).mode;
+    return store_highest_id(additions->change.store, &additions->highest, e);
+}
+
+int additions_settle(struct additions *additions, struct err *e)
+{
+    int r = check_limit(additions, e);
+
+    return r == 0 ? close_gate(additions, e) : r;
 }
 
 static bool is_ascii(const char *text)
@@ -174,67 +162,54 @@ static bool is_ascii(const char *text)
 }
 
 /* From its first entry on an account follows the host list no more: that may cut it off. */
-static void say_new_lists(const struct adding *adding)
+static void say_new_lists(const struct additions *additions)
 {
-    const struct cmd_context *ctx = adding->ctx;
+    const struct cmd_context *ctx = additions->ctx;
     char name[CMD_ACCOUNT_MAX], more[32] = "";
 
-    if (!adding->new_lists)
+    if (!additions->new_lists)
         return;
-    text_escape(adding->new_list, name, sizeof(name));
-    if (adding->new_lists > 1)
-        snprintf(more, sizeof(more), " and %u more", adding->new_lists - 1);
+    text_escape(additions->new_list, name, sizeof(name));
+    if (additions->new_lists > 1)
+        snprintf(more, sizeof(more), " and %u more", additions->new_lists - 1);
     out_warn(&ctx->out,
              "this is the first entry of account %s%s: by the relay's policy service (smtpgate help"
              " policy) it %s from its own list only\n",
              name, more, ctx->dry_run ? "could send" : "can now send");
-    if (!is_ascii(adding->new_list))
+    if (!is_ascii(additions->new_list))
         out_note(&ctx->out,
                  "a name beyond ASCII: see to it that the relay hands it on unchanged (in"
                  " Postfix: smtputf8_enable = yes)\n");
-    if (adding->outcome.mode_after == SG_MODE_OFF)
+    if (additions->outcome.mode_after == SG_MODE_OFF)
         out_note(&ctx->out, "the gate itself stays off, as accounts without a list may come from"
                             " anywhere; to change that: smtpgate add WHO, or smtpgate set others"
                             " nowhere\n");
 }
 
 /* "Already listed" reads as if it were let in. */
-static void say_ended(const struct adding *adding)
+static void say_ended(const struct additions *additions)
 {
-    const struct out *out = &adding->ctx->out;
-    long long first = adding->first_ended;
+    const struct out *out = &additions->ctx->out;
+    long long first = additions->first_ended;
 
-    if (adding->ended == 1)
+    if (additions->ended == 1)
         out_warn(
             out,
             "#%lld has ended and lets nobody in: smtpgate edit '#%lld' --forever, or --for 8h\n",
             first, first);
-    else if (adding->ended)
+    else if (additions->ended)
         out_warn(out,
                  "%u of them, as #%lld, have ended and let nobody in: smtpgate list --expired\n",
-                 adding->ended, first);
+                 additions->ended, first);
 }
 
-int additions_apply(const struct cmd_context *ctx, const struct addition *additions, size_t count,
-                    bool brief, struct err *e)
+void additions_say(const struct additions *additions)
 {
-    __attribute__((cleanup(cleanup_adding))) struct adding adding = {
-        .ctx = ctx, .change = {.lock = -1}, .outcome = {.entries = json_array(), .brief = brief}};
-    int r;
+    const struct cmd_context *ctx = additions->ctx;
 
-    if (!adding.outcome.entries)
-        return cmd_fail_memory(e);
-    r = confirm_wide(ctx, additions, count, e);
-    if (r == 0)
-        r = add_all(&adding, additions, count, e);
-    if (r < 0)
-        return r;
-    outcome_say_entries(ctx, &adding.outcome);
-    say_ended(&adding);
-    outcome_say_mode(ctx, &adding.change, &adding.outcome);
-    say_new_lists(&adding);
-    outcome_say_unattached(ctx, &adding.change, &adding.outcome);
-    live_say_hanging(ctx, &adding.live);
-    outcome_say_json(ctx, &adding.outcome);
-    return 0;
+    outcome_say_entries(ctx, &additions->outcome);
+    say_ended(additions);
+    outcome_say_mode(ctx, &additions->change, &additions->outcome);
+    say_new_lists(additions);
+    outcome_say_unattached(ctx, &additions->change, &additions->outcome);
 }

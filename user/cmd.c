@@ -21,6 +21,7 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
                      "go back by itself after that time, unless: smtpgate confirm"},
     [OPT_EXPIRED] = {"expired", NULL, "the entries whose time is over"},
     [OPT_FOR] = {"for", "DURATION", "how long: 90s, 15m, 8h, 7d"},
+    [OPT_FORMAT] = {"format", "FORMAT", "list, csv, json; files also: ipset, nft, postfix"},
     [OPT_FOREVER] = {"forever", NULL, "without an end"},
     [OPT_KICK] = {"kick", NULL, "also end the open sessions that are not let in any more"},
     [OPT_NAMES] = {"names", NULL, "also the names of the addresses, by DNS"},
@@ -54,7 +55,8 @@ const struct cmd cmd_table[] = {
      "  smtpgate add 198.51.100.0/24 2001:db8:7::/48\n"
      "  smtpgate add 192.0.2.10-192.0.2.40\n"
      "  smtpgate add 203.0.113.7 --account alice\n"
-     "  smtpgate add 203.0.113.9 --for 8h --remark 'trade fair'\n",
+     "  smtpgate add 203.0.113.9 --for 8h --remark 'trade fair'\n"
+     "  smtpgate add - <addresses     # one WHO a line\n",
      who_details, OPT(ACCOUNT) | OPT(FOR) | OPT(REMARK) | OPT(UNTIL), 1, 100000, cmd_add},
     {"edit", "WHO", "change remark or end", "change an entry's remark, or when it ends",
      "  smtpgate edit 192.0.2.10 --remark 'web shop, new'\n"
@@ -114,11 +116,12 @@ const struct cmd cmd_table[] = {
      OPT(CONFIRM) | OPT(KICK), 0, 0, cmd_enforce},
     {"preview", "", "who would be cut off", "who is connected now, and would be cut off",
      "  smtpgate preview\n"
-     "  smtpgate preview --names\n",
+     "  smtpgate preview --names\n"
+     "  smtpgate preview --with offices.list\n",
      "As if the gate stood on every interface and enforced the list, whatever it does\n"
      "now. Sessions of this network namespace only: what the host just forwards, or\n"
      "a container serves, is not seen.\n",
-     OPT(NAMES), 0, 0, cmd_preview},
+     OPT(FORMAT) | OPT(NAMES) | OPT(WITH), 0, 0, cmd_preview},
     {"confirm", "", "stay with enforce --confirm", "stay with what enforce --confirm began",
      "  smtpgate confirm\n", NULL, 0, 0, 0, cmd_confirm_mode},
     {"pause", "DURATION", "let all pass for a while", "let everybody in for a while",
@@ -144,15 +147,32 @@ const struct cmd cmd_table[] = {
      "  smtpgate stats\n"
      "  smtpgate -j stats\n",
      NULL, 0, 0, 0, cmd_stats},
-    {"import", "FILE|-", "add the entries of a file", "add the entries of a list file, all or none",
+    {"import", "FILE|-", "add the entries of a file", "add the entries of a file, all or none",
      "  smtpgate import offices.list\n"
-     "  smtpgate export | ssh mail2 smtpgate import -\n",
-     "A line is: WHO account=NAME # remark, the last two if wanted. Spaces and %\n"
-     "in a name are written %20 and %25. Empty lines and lines that begin with #\n"
-     "are comments. Formats may mix; a remark replaces that of a listed entry.\n",
-     0, 1, 1, cmd_import},
-    {"export", "", "the entries as a file", "the entries as a list file",
-     "  smtpgate export >smtpgate.list\n", NULL, 0, 0, 0, cmd_export},
+     "  smtpgate export | ssh mail2 smtpgate import -\n"
+     "  ipset save | smtpgate -n import -\n",
+     "Formats may mix; a remark or an end replaces that of a listed entry. FORMAT is\n"
+     "told by the first line, unless it is given: a list file (WHO until=TIME\n"
+     "account=NAME # remark; all but WHO if wanted; spaces and % in a name are written\n"
+     "%20 and %25; lines that begin with # are comments), CSV, JSON Lines, what ipset\n"
+     "save and nft list print, a Postfix cidr: table. Bad lines are shown, and nothing\n"
+     "is changed then; what cannot be carried over is named.\n",
+     OPT(FORMAT), 1, 1, cmd_import},
+    {"apply", "FILE|-", "make the list equal to one",
+     "make the list equal to a file, all or nothing",
+     "  smtpgate apply offices.list\n"
+     "  smtpgate -n apply offices.list     # only show the difference\n",
+     "As import, and entries that are not in the file are deleted, of all lists. What\n"
+     "stays keeps its number and counters, and its remark and end unless the file\n"
+     "gives them. A second time it changes nothing.\n",
+     OPT(FORMAT) | OPT(KICK), 1, 1, cmd_apply},
+    {"diff", "FILE|-", "what apply would change", "what apply would change; exit 1 if anything",
+     "  smtpgate diff offices.list\n", "Lines begin with + (not listed yet), - or ~ (changed).\n",
+     OPT(FORMAT), 1, 1, cmd_diff},
+    {"export", "", "the entries as a file", "the entries as a file, to be imported again",
+     "  smtpgate export >smtpgate.list\n"
+     "  smtpgate export --format csv >smtpgate.csv\n",
+     NULL, OPT(FORMAT), 0, 0, cmd_export},
     {"set", "[NAME VALUE]", "ports, limit, others, realm",
      "ports, limit, others, realm; nothing: show them",
      "  smtpgate set\n"
@@ -396,7 +416,7 @@ int cmd_resolve_end(const struct cmd_end *end, int64_t now, int64_t *ret_expires
 {
     int64_t expires = end->seconds + (end->from_now ? now : 0);
 
-    if (end->given && end->seconds && expires <= now)
+    if (end->given && end->seconds && expires <= now && !end->may_be_over)
         return fail_over(expires, now, e);
     *ret_expires = end->given ? expires : 0;
     return 0;

@@ -22,6 +22,7 @@ enum cmd_option {
     OPT_CONFIRM,
     OPT_EXPIRED,
     OPT_FOR,
+    OPT_FORMAT,
     OPT_FOREVER,
     OPT_KICK,
     OPT_MODE,
@@ -77,11 +78,13 @@ extern const struct cmd cmd_table[];
 const struct cmd *cmd_find(const char *name, struct err *e);
 
 int cmd_add(const struct cmd_context *ctx, struct err *e);
+int cmd_apply(const struct cmd_context *ctx, struct err *e);
 int cmd_attach(const struct cmd_context *ctx, struct err *e);
 int cmd_check(const struct cmd_context *ctx, struct err *e);
 int cmd_confirm_mode(const struct cmd_context *ctx, struct err *e);
 int cmd_delete(const struct cmd_context *ctx, struct err *e);
 int cmd_detach(const struct cmd_context *ctx, struct err *e);
+int cmd_diff(const struct cmd_context *ctx, struct err *e);
 int cmd_disable(const struct cmd_context *ctx, struct err *e);
 int cmd_doctor(const struct cmd_context *ctx, struct err *e);
 int cmd_edit(const struct cmd_context *ctx, struct err *e);
@@ -133,7 +136,8 @@ int cmd_fail_memory(struct err *e);
 /* When something is to end, as it was given. */
 struct cmd_end {
     bool given;
-    bool from_now;   /* @seconds is how long, else Unix seconds */
+    bool from_now; /* @seconds is how long, else Unix seconds */
+    bool may_be_over;
     int64_t seconds; /* 0: never */
 };
 
@@ -155,6 +159,9 @@ const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX]);
  */
 int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,
                   struct err *e);
+
+/* Bad lines of a file that are reported; all of them with -v. */
+#define CMD_REPORTED_LINES 20
 
 /* An interface's name as it may be shown: the kernel lets it hold nearly any byte. */
 #define CMD_NAME_MAX (4 * IF_NAMESIZE)

@@ -1,234 +1,172 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* import, export: whole lists from and to files. All or nothing. See listfile.h, additions.h. */
+/* import, apply, diff, export: whole lists from and to files. All or nothing. See files.h. */
 #include <stdio.h>
 #include <string.h>
 
-#include "additions.h"
-#include "listfile.h"
+#include "files.h"
 
-/* Bad lines that are reported; all of them with -v. */
-#define REPORTED_LINES 20
-
-/* ---- import ---- */
-
-struct import {
-    const struct cmd_context *ctx;
-    const char *name; /* of the file, for messages */
-    FILE *file;       /* NULL: standard input, which is the caller's */
-    unsigned long line;
-    unsigned long bad_lines, warned;
-    struct err first; /* of the bad lines */
-    struct addition *additions;
-    size_t count, room;
+/* What apply empties a list by, for the question before. */
+static const struct losses_verb applying = {
+    .everything = "deletes all entries",
+    .host = "deletes all entries of the host list",
+    .account = "deletes all entries of",
 };
 
-static void cleanup_import(struct import *import)
-{
-    size_t i;
+/* One command under way. */
+struct bulk {
+    const struct cmd_context *ctx;
+    struct source source;
+    struct additions additions;
+    struct source_ids ids;
+    struct losses losses;
+    json_t *kicked;
+};
 
-    for (i = 0; i < import->count; i++) {
-        free((char *)import->additions[i].account);
-        free((char *)import->additions[i].remark);
-    }
-    free(import->additions);
-    if (import->file)
-        fclose(import->file);
+static void cleanup_bulk(struct bulk *bulk)
+{
+    cleanup_additions(&bulk->additions);
+    source_close(&bulk->source);
+    source_ids_free(&bulk->ids);
+    losses_free(&bulk->losses);
+    json_decref(bulk->kicked);
 }
 
-/* FILE:LINE:COL: cause, the line with the place below it, the hint. */
-static void report(struct import *import, const char *text, const struct listfile_place *place,
-                   const struct err *problem)
+#define _cleanup_bulk_ __attribute__((cleanup(cleanup_bulk)))
+
+/* Reads the file into a change; @ctx is what the change is made with. */
+static int fill(struct bulk *bulk, const struct cmd_context *ctx, bool equal, struct err *e)
 {
-    const struct cmd_context *ctx = import->ctx;
-    struct err whole;
+    struct additions *additions = &bulk->additions;
+    int r = source_open(ctx, ctx->args[0], &bulk->source, e);
 
-    err_set(&whole, 0, EXIT_USAGE, "%s:%lu:%zu: %s", import->name, import->line, place->at + 1,
-            problem->message);
-    err_hint(&whole, "%s", problem->hint);
-    if (import->bad_lines++ == 0)
-        import->first = whole;
-    if (import->bad_lines <= REPORTED_LINES || ctx->verbose)
-        out_place(whole.message, text, place->at, place->len, whole.hint);
-}
-
-static int push(struct import *import, const struct listfile_entry *entry)
-{
-    struct addition addition = {.who = entry->who};
-    size_t room = import->room ? import->room * 2 : 256;
-    struct addition *more;
-
-    if (import->count == import->room) {
-        more = reallocarray(import->additions, room, sizeof(*more));
-        if (!more)
-            return -ENOMEM;
-        import->additions = more;
-        import->room = room;
-    }
-    addition.account = strdup(entry->account);
-    addition.remark = entry->has_remark ? strdup(entry->remark) : NULL;
-    if (!addition.account || (entry->has_remark && !addition.remark)) {
-        free((char *)addition.account);
-        free((char *)addition.remark);
-        return -ENOMEM;
-    }
-    import->additions[import->count++] = addition;
-    return 0;
-}
-
-/* The next line without its end (and without the CR of other systems): 1, 0 none, -EINVAL. */
-static int read_line(FILE *file, char line[LISTFILE_LINE_MAX + 1], struct err *e)
-{
-    bool nul = false, any = false;
-    size_t used = 0;
-    int c;
-
-    while ((c = getc_unlocked(file)) != EOF && c != '\n') {
-        any = true;
-        nul |= c == '\0';
-        if (used <= LISTFILE_LINE_MAX)
-            line[used++] = (char)c;
-    }
-    if (c == EOF && !any)
-        return 0;
-    if (used > LISTFILE_LINE_MAX) {
-        line[LISTFILE_LINE_MAX] = '\0';
-        return err_set(e, -EINVAL, EXIT_USAGE, "the line is longer than %d bytes",
-                       LISTFILE_LINE_MAX);
-    }
-    if (used && line[used - 1] == '\r')
-        used--;
-    line[used] = '\0';
-    return nul ? err_set(e, -EINVAL, EXIT_USAGE, "a NUL byte: this is no text file") : 1;
-}
-
-/* It is a remark like any other, and nearly always a slip: the entry goes into the host list. */
-static void warn_remark(struct import *import, const struct listfile_entry *entry)
-{
-    char name[256];
-
-    if (*entry->account || !strstr(entry->remark, "account=") || import->warned++ >= REPORTED_LINES)
-        return;
-    out_warn(&import->ctx->out,
-             "%s:%lu: account= stands in the remark, so the entry is for the host list; to name an"
-             " account, write it in front of the #\n",
-             text_escape(import->name, name, sizeof(name)), import->line);
-}
-
-static int take_line(struct import *import, char line[LISTFILE_LINE_MAX + 1], int got,
-                     struct err *problem)
-{
-    struct listfile_place place = {0};
-    struct listfile_entry entry;
-    char text[LISTFILE_LINE_MAX + 1];
-    int r = got;
-
-    snprintf(text, sizeof(text), "%s", line);
-    if (r > 0)
-        r = listfile_parse(line, &entry, &place, problem);
+    bulk->ctx = ctx;
+    if (r == 0)
+        r = additions_begin(additions, ctx, e);
     if (r < 0)
-        report(import, text, &place, problem);
-    if (r <= 0 || import->bad_lines)
-        return 0;
-    warn_remark(import, &entry);
-    return push(import, &entry);
+        return r;
+    additions->ask_wide = true;
+    additions->outcome.brief = true;
+    additions->outcome.lines = ctx->dry_run ? &ctx->out : NULL;
+    bulk->losses.keep_sets = ctx->options[OPT_KICK];
+    r = source_add(&bulk->source, additions, equal ? &bulk->ids : NULL, e);
+    if (r == 0 && equal)
+        r = source_delete_others(additions, &bulk->ids, &bulk->losses, e);
+    return r == 0 ? additions_settle(additions, e) : r;
 }
 
-static int read_file(struct import *import, FILE *file, struct err *e)
+static int commit(struct bulk *bulk, struct err *e)
 {
-    static const char mark[] = "\xef\xbb\xbf"; /* of UTF-8, as some editors begin a file */
-    char line[LISTFILE_LINE_MAX + 1];
-    struct err problem = {0};
-    int got, r;
+    const struct cmd_context *ctx = bulk->ctx;
+    struct additions *additions = &bulk->additions;
+    int r = losses_settle(&bulk->losses, ctx, &additions->change, &additions->outcome,
+                          additions->change.before.others, &applying, e);
 
-    while ((got = read_line(file, line, &problem)) != 0) {
-        if (++import->line == 1 && !strncmp(line, mark, 3))
-            memmove(line, line + 3, strlen(line + 3) + 1);
-        r = take_line(import, line, got, &problem);
-        if (r < 0)
-            return cmd_fail_memory(e);
-        problem = (struct err){0};
-    }
-    if (ferror(file))
-        return err_set(e, -EIO, errno == EISDIR ? EXIT_USAGE : EXIT_REFUSED,
-                       "cannot read %s: %s; nothing changed", import->name, strerror(errno));
+    if (r == 0)
+        r = live_confirm(ctx, &additions->change, LIVE_AS_IS, LIVE_WARN, &additions->live, e);
+    if (r == 0 && !ctx->dry_run)
+        r = change_commit(&additions->change, e);
+    if (r < 0)
+        return r;
+    additions_say(additions);
+    if (ctx->options[OPT_KICK])
+        return live_kick_deleted(ctx, &additions->change, bulk->losses.sets, bulk->losses.n_sets,
+                                 &bulk->kicked, e);
+    live_say_hanging(ctx, &additions->live);
     return 0;
 }
 
-static int open_file(struct import *import, const char *path, FILE **ret_file, struct err *e)
+static int run(const struct cmd_context *ctx, bool equal, struct err *e)
 {
-    int r;
+    _cleanup_bulk_ struct bulk bulk = {.additions = {.change = {.lock = -1}}};
+    int r = fill(&bulk, ctx, equal, e);
 
-    if (!strcmp(path, "-")) {
-        import->name = "standard input";
-        *ret_file = stdin;
-        if (isatty(STDIN_FILENO))
-            out_note(&import->ctx->out,
-                     "reads lines of the form: WHO account=NAME # remark; the end"
-                     " of input (^D) ends it\n");
-        return 0;
-    }
-    import->name = path;
-    *ret_file = import->file = fopen(path, "re");
-    if (import->file)
-        return 0;
-    r = -errno;
-    err_set(e, r, r == -EACCES || r == -EPERM ? EXIT_DENIED : EXIT_USAGE,
-            "cannot open %s: %s; nothing changed", path, strerror(-r));
-    err_hint(e, "smtpgate import FILE, or smtpgate import - for standard input");
-    return r;
-}
-
-/* All are on standard error; with -j the first is in the error too. */
-static int fail_lines(const struct import *import, struct err *e)
-{
-    const struct cmd_context *ctx = import->ctx;
-
-    if (import->bad_lines > REPORTED_LINES && !ctx->verbose)
-        out_note(&ctx->out, "the first %d bad lines are shown; -v shows all\n", REPORTED_LINES);
-    err_set(e, 0, EXIT_USAGE, "%lu bad %s%s%.700s; nothing changed", import->bad_lines,
-            import->bad_lines == 1 ? "line" : "lines", ctx->out.json ? ", the first is " : "",
-            ctx->out.json ? import->first.message : "");
-    if (ctx->out.json)
-        err_hint(e, "%s", import->first.hint);
-    return -EINVAL;
+    if (r == 0)
+        r = commit(&bulk, e);
+    if (r < 0)
+        return r;
+    outcome_say_json_with(ctx, &bulk.additions.outcome, "kicked", bulk.kicked);
+    return 0;
 }
 
 int cmd_import(const struct cmd_context *ctx, struct err *e)
 {
-    __attribute__((cleanup(cleanup_import))) struct import import = {.ctx = ctx};
-    FILE *file = NULL;
-    int r = open_file(&import, ctx->args[0], &file, e);
+    return run(ctx, false, e);
+}
 
-    if (r == 0)
-        r = read_file(&import, file, e);
-    if (r == 0 && import.bad_lines)
-        r = fail_lines(&import, e);
-    return r == 0 ? additions_apply(ctx, import.additions, import.count, true, e) : r;
+int cmd_apply(const struct cmd_context *ctx, struct err *e)
+{
+    return run(ctx, true, e);
+}
+
+int cmd_diff(const struct cmd_context *ctx, struct err *e)
+{
+    _cleanup_bulk_ struct bulk bulk = {.additions = {.change = {.lock = -1}}};
+    const struct outcome *outcome = &bulk.additions.outcome;
+    struct cmd_context reading = *ctx;
+    int r;
+
+    reading.dry_run = true;
+    reading.yes = true;
+    r = fill(&bulk, &reading, true, e);
+    if (r < 0)
+        return r;
+    if (!(outcome->added + outcome->deleted + outcome->edited))
+        out_done(&ctx->out, "the list is equal to %s\n", bulk.source.name);
+    outcome_say_json(&reading, outcome);
+    return outcome->added + outcome->deleted + outcome->edited ? EXIT_NO : 0;
 }
 
 /* ---- export ---- */
 
+struct exporting {
+    const struct cmd_context *ctx;
+    enum bulk_format format;
+};
+
 static int export_entry(const struct store_entry *entry, void *arg)
 {
-    const struct cmd_context *ctx = arg;
-    struct listfile_entry line = {.who = entry->who};
-    char text[LISTFILE_TEXT_MAX];
+    const struct exporting *exporting = arg;
+    struct bulk_row row = {.id = entry->id, .created = entry->created};
+    char text[BULK_TEXT_MAX];
 
-    snprintf(line.account, sizeof(line.account), "%s", entry->account);
-    snprintf(line.remark, sizeof(line.remark), "%s", entry->remark);
-    out_text(&ctx->out, "%s\n", listfile_print(&line, text));
+    row.entry.who = entry->who;
+    row.entry.until = entry->expires;
+    row.entry.has_until = entry->expires != 0;
+    row.entry.has_remark = *entry->remark;
+    snprintf(row.entry.account, sizeof(row.entry.account), "%s", entry->account);
+    snprintf(row.entry.remark, sizeof(row.entry.remark), "%s", entry->remark);
+    out_text(&exporting->ctx->out, "%s\n", bulk_print(exporting->format, &row, text));
     return 0;
+}
+
+static int parse_format(const char *text, enum bulk_format *ret_format, struct err *e)
+{
+    int r = bulk_format_parse(text, ret_format, e);
+
+    if (r < 0 || *ret_format == BULK_LIST || *ret_format == BULK_CSV || *ret_format == BULK_JSON)
+        return r;
+    err_set(e, 0, EXIT_USAGE, "%s can be read, but not written", text);
+    err_hint(e, "--format list, --format csv or --format json");
+    return -EINVAL;
 }
 
 int cmd_export(const struct cmd_context *ctx, struct err *e)
 {
+    struct exporting exporting = {.ctx = ctx, .format = BULK_LIST};
+    const char *format = ctx->options[OPT_FORMAT];
     _cleanup_(store_close) struct store *store = NULL;
     _cleanup_(gate_close) struct gate *gate = NULL;
-    int r;
+    const char *header;
+    int r = format ? parse_format(format, &exporting.format, e) : 0;
 
-    if (ctx->out.json)
+    if (r == 0 && ctx->out.json)
         return cmd_list(ctx, e); /* the same entries as one object */
-    r = cmd_open_both(ctx, &store, &gate, e);
-    return r == 0 ? store_each_entry(store, NULL, STORE_BY_ACCOUNT, export_entry, (void *)ctx, e)
-                  : r;
+    if (r == 0)
+        r = cmd_open_both(ctx, &store, &gate, e);
+    if (r < 0)
+        return r;
+    header = bulk_header(exporting.format);
+    if (header)
+        out_text(&ctx->out, "%s\n", header);
+    return store_each_entry(store, NULL, STORE_BY_ACCOUNT, export_entry, &exporting, e);
 }

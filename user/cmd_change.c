@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "admit.h"
 #include "cmd.h"
 #include "live.h"
+#include "losses.h"
 #include "outcome.h"
 
 /* One command under way. */
@@ -15,20 +15,15 @@ struct editing {
     struct account account; /* of --account; "" the host list */
     struct outcome outcome;
     struct live live;
-    struct who *deleted; /* with --kick: what the deleted entries let in */
-    size_t n_deleted, room;
+    struct losses losses;
     json_t *kicked;
-    /* Lists that lost their last entry. */
-    bool host_emptied;
-    unsigned int accounts_emptied;
-    char emptied[ACCOUNT_MAX + 1]; /* the first of those accounts */
 };
 
 static void cleanup_editing(struct editing *editing)
 {
     change_end(&editing->change);
     live_free(&editing->live);
-    free(editing->deleted);
+    losses_free(&editing->losses);
     json_decref(editing->kicked);
     outcome_free(&editing->outcome);
 }
@@ -42,6 +37,7 @@ static int begin(struct editing *editing, struct err *e)
     if (r < 0)
         return r;
     cmd_account(editing->ctx, editing->change.before.realm, &editing->account);
+    editing->losses.keep_sets = editing->ctx->options[OPT_KICK];
     editing->outcome.mode_before = editing->outcome.mode_after =
         change_mode_before(&editing->change).mode;
     return store_read_rules(editing->change.store, &editing->outcome.left, e);
@@ -253,125 +249,22 @@ int cmd_edit(const struct cmd_context *ctx, struct err *e)
 
 /* ---- what goes with the last entry of a list ---- */
 
-static int remember_set(struct editing *editing, const struct who *who)
-{
-    size_t room = editing->room ? editing->room * 2 : 16;
-    struct who *more;
-
-    if (editing->n_deleted == editing->room) {
-        more = reallocarray(editing->deleted, room, sizeof(*more));
-        if (!more)
-            return -ENOMEM;
-        editing->deleted = more;
-        editing->room = room;
-    }
-    editing->deleted[editing->n_deleted++] = *who;
-    return 0;
-}
-
 static int delete_entry(struct editing *editing, const struct store_entry *entry, struct err *e)
 {
-    struct account account;
-    bool any = false;
-    int r = store_delete_entry(editing->change.store, entry, e);
-
-    if (r == 0 && editing->ctx->options[OPT_KICK] && remember_set(editing, &entry->who) < 0)
-        return cmd_fail_memory(e);
-    account_resolve(entry->account, editing->change.before.realm, &account);
-    if (r == 0)
-        r = store_has_entries(editing->change.store, &account, &any, e);
-    if (r < 0)
-        return r;
-    editing->outcome.deleted++;
-    if (any)
-        return 0;
-    if (!*entry->account)
-        editing->host_emptied = true;
-    else if (editing->accounts_emptied++ == 0)
-        snprintf(editing->emptied, sizeof(editing->emptied), "%s", entry->account);
-    return 0;
+    return losses_delete(&editing->losses, &editing->change, &editing->outcome, entry, e);
 }
 
-/* What a list is emptied by, for the question before. */
-struct verb {
-    const char *everything, *host, *account;
-};
-
-static const struct verb deleting = {
+static const struct losses_verb deleting = {
     .everything = "deletes the last entry",
     .host = "deletes the last entry of the host list",
     .account = "deletes the last entry of",
 };
 
-static const struct verb disabling = {
+static const struct losses_verb disabling = {
     .everything = "clears the whole list",
     .host = "clears the host list",
     .account = "clears the list of",
 };
-
-/* @left is what will hold. */
-static void describe_loss(const struct editing *editing, const struct store_rules *left, bool opens,
-                          const struct verb *verb, char question[512])
-{
-    bool anywhere = left->others == STORE_OTHERS_ANYWHERE || !left->accounts;
-    const char *whence = left->host ? "where the host list says"
-                         : anywhere ? "anywhere"
-                                    : "nowhere";
-    char accounts[CMD_ACCOUNT_MAX + 64] = "", name[CMD_ACCOUNT_MAX];
-
-    if (editing->accounts_emptied > 1)
-        snprintf(accounts, sizeof(accounts), "account %s and %u more",
-                 text_escape(editing->emptied, name, sizeof(name)), editing->accounts_emptied - 1);
-    else if (editing->accounts_emptied)
-        snprintf(accounts, sizeof(accounts), "account %s",
-                 text_escape(editing->emptied, name, sizeof(name)));
-    if (opens && !left->accounts) {
-        snprintf(question, 512,
-                 "This %s and turns the gate off: every source could use a stolen password again.",
-                 verb->everything);
-        return;
-    }
-    if (!editing->host_emptied && editing->accounts_emptied) {
-        snprintf(question, 512, "This %s %s, which may then send from %s.", verb->account, accounts,
-                 whence);
-        return;
-    }
-    snprintf(question, 512,
-             "This %s%s%s: accounts without a list of their own%s%s may then send from %s.",
-             editing->host_emptied ? verb->host : "sets others back to anywhere",
-             editing->host_emptied && left->others != editing->change.before.others
-                 ? ", sets others back to anywhere"
-                 : "",
-             opens ? " and turns the gate off" : "", *accounts ? ", and now " : "", accounts,
-             whence);
-}
-
-/*
- * Asks where a list lost its last entry or the gate opens, and opens it where the lists that are
- * left call for it.
- */
-static int settle_lists(struct editing *editing, enum store_others others, const struct verb *verb,
-                        struct err *e)
-{
-    struct store_rules left = {0};
-    char question[512];
-    bool opens;
-    int r = store_read_rules(editing->change.store, &left, e);
-
-    if (r < 0)
-        return r;
-    left.others = others;
-    editing->outcome.left = left;
-    opens = editing->change.before.on && !admit_may_close(&left);
-    if (opens || editing->host_emptied || editing->accounts_emptied) {
-        describe_loss(editing, &left, opens, verb, question);
-        r = cmd_confirm(editing->ctx, question, e);
-    }
-    if (r < 0 || !opens)
-        return r;
-    editing->outcome.mode_after = SG_MODE_OFF;
-    return store_set_on(editing->change.store, false, e);
-}
 
 /* Asks for those who are connected, and commits. With -n the change stays to be looked at. */
 static int finish_closing(struct editing *editing, struct err *e)
@@ -428,7 +321,8 @@ static int delete_entries(struct editing *editing, struct err *e)
             return r;
         outcome_add(&editing->outcome, "deleted", &entry);
     }
-    r = settle_lists(editing, editing->change.before.others, &deleting, e);
+    r = losses_settle(&editing->losses, ctx, &editing->change, &editing->outcome,
+                      editing->change.before.others, &deleting, e);
     return r == 0 ? finish_closing(editing, e) : r;
 }
 
@@ -452,15 +346,6 @@ static void say_still_in(const struct editing *editing)
             out_note(&ctx->out, "%s still reaches the ports: %s\n", ctx->args[i],
                      cmd_entry(&entry, shown));
     }
-}
-
-static int kick_deleted(struct editing *editing, struct err *e)
-{
-    if (editing->n_deleted)
-        return live_kick(editing->ctx, &editing->change, editing->deleted, editing->n_deleted,
-                         &editing->kicked, e);
-    editing->kicked = json_array();
-    return 0;
 }
 
 int cmd_delete(const struct cmd_context *ctx, struct err *e)
@@ -492,7 +377,8 @@ int cmd_delete(const struct cmd_context *ctx, struct err *e)
     outcome_say_mode(ctx, &editing.change, &editing.outcome);
     outcome_say_unattached(ctx, &editing.change, &editing.outcome);
     if (ctx->options[OPT_KICK])
-        r = kick_deleted(&editing, e);
+        r = live_kick_deleted(ctx, &editing.change, editing.losses.sets, editing.losses.n_sets,
+                              &editing.kicked, e);
     else
         live_say_hanging(ctx, &editing.live);
     if (r < 0)
@@ -531,7 +417,8 @@ static int clear_list(struct editing *editing, struct err *e)
     if (r == 0 && !editing->outcome.deleted && !before->on)
         return change_commit(&editing->change, e);
     if (r == 0)
-        r = settle_lists(editing, others, &disabling, e);
+        r = losses_settle(&editing->losses, editing->ctx, &editing->change, &editing->outcome,
+                          others, &disabling, e);
     if (r == 0 && others != before->others)
         r = store_set_others(editing->change.store, others, e);
     return r == 0 ? finish_closing(editing, e) : r;

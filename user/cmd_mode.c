@@ -101,7 +101,7 @@ static int finish(struct switching *switching, struct err *e)
     else
         out_done(&ctx->out, "mode is %s already\n", cmd_mode_name(after->mode));
     if (kick)
-        r = live_kick(ctx, &switching->change, NULL, 0, &switching->kicked, e);
+        r = live_kick_dropped(ctx, &switching->change, &switching->kicked, e);
     else
         live_say_hanging(ctx, &switching->live);
     if (r < 0)

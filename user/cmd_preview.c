@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "live.h"
+#include "files.h"
 #include "names.h"
 
 /* ---- names, if they are asked for ---- */
@@ -119,16 +119,45 @@ static int say_empty(const struct cmd_context *ctx, struct change *change, struc
     return r;
 }
 
-int cmd_preview(const struct cmd_context *ctx, struct err *e)
+/* As if @path were applied; @additions is left with the change. */
+static int apply_file(const struct cmd_context *ctx, const char *path, struct additions *additions,
+                      struct err *e)
 {
-    _cleanup_change_ struct change change = {.lock = -1};
-    _cleanup_live_ struct live live = {0};
-    int r = change_begin_read(ctx->state, ctx->bpffs, &change, e);
+    _cleanup_source_ids_ struct source_ids ids = {0};
+    _cleanup_source_ struct source source = {0};
+    struct losses losses = {0};
+    int r = source_open(ctx, path, &source, e);
 
     if (r == 0)
-        r = say_empty(ctx, &change, e);
+        r = additions_begin(additions, ctx, e);
+    if (r < 0)
+        return r;
+    additions->outcome.brief = true;
+    r = source_add(&source, additions, &ids, e);
+    return r == 0 ? source_delete_others(additions, &ids, &losses, e) : r;
+}
+
+static int judge(const struct cmd_context *ctx, struct live *ret_live, struct err *e)
+{
+    _cleanup_additions_ struct additions additions = {.change = {.lock = -1}};
+    const char *file = ctx->options[OPT_WITH];
+    struct cmd_context reading = *ctx;
+    int r;
+
+    reading.dry_run = true;
+    reading.yes = true;
+    r = file ? apply_file(&reading, file, &additions, e)
+             : change_begin_read(ctx->state, ctx->bpffs, &additions.change, e);
     if (r == 0)
-        r = live_judge(ctx, &change, LIVE_AS_ENFORCING, &live, e);
-    change_end(&change); /* names may take their time, in which others want to change something */
+        r = say_empty(ctx, &additions.change, e);
+    return r == 0 ? live_judge(ctx, &additions.change, LIVE_AS_ENFORCING, ret_live, e) : r;
+}
+
+/* Names may take their time, in which others want to change something: the store is closed. */
+int cmd_preview(const struct cmd_context *ctx, struct err *e)
+{
+    _cleanup_live_ struct live live = {0};
+    int r = judge(ctx, &live, e);
+
     return r == 0 ? show(ctx, &live, e) : r;
 }

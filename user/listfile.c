@@ -67,19 +67,37 @@ static int take_account(const char *value, struct listfile_entry *entry, struct 
     return r;
 }
 
+/* Local times are known, so that the hint can be what was meant. */
+static int take_until(const char *value, struct listfile_entry *entry, struct err *e)
+{
+    char meant[WHEN_TEXT_MAX];
+    int64_t local;
+    int r;
+
+    if (entry->has_until) {
+        err_set(e, 0, EXIT_USAGE, "a second until= in one line");
+        err_hint(e, "an entry ends once: leave one of them out");
+        return -EINVAL;
+    }
+    r = when_parse_rfc3339(value, &entry->until, e);
+    if (r == 0)
+        entry->has_until = true;
+    else if (when_parse_time(value, &local, NULL) == 0)
+        err_hint(e, "a file says the zone too: until=%s if local time is meant",
+                 when_print(local, meant));
+    return r;
+}
+
 static int take_option(const char *word, struct listfile_entry *entry, struct err *e)
 {
     char shown[80];
 
     if (!strncmp(word, account_word, sizeof(account_word) - 1))
         return take_account(word + sizeof(account_word) - 1, entry, e);
-    if (!strncmp(word, until_word, sizeof(until_word) - 1)) {
-        err_set(e, 0, EXIT_USAGE, "this version knows no entries that expire");
-        err_hint(e, "leave until= out, and delete the entry when its time has come");
-        return -EINVAL;
-    }
+    if (!strncmp(word, until_word, sizeof(until_word) - 1))
+        return take_until(word + sizeof(until_word) - 1, entry, e);
     err_set(e, 0, EXIT_USAGE, "\"%s\" is not known here", text_escape(word, shown, sizeof(shown)));
-    err_hint(e, "a line is: WHO account=NAME # remark; a remark begins with #");
+    err_hint(e, "a line is: WHO until=TIME account=NAME # remark; a remark begins with #");
     return -EINVAL;
 }
 
@@ -149,10 +167,12 @@ static void print_account(const char *name, char buf[3 * ACCOUNT_MAX + 1])
 
 const char *listfile_print(const struct listfile_entry *entry, char buf[LISTFILE_TEXT_MAX])
 {
-    char who[WHO_TEXT_MAX], account[3 * ACCOUNT_MAX + 1];
+    char who[WHO_TEXT_MAX], until[WHEN_TEXT_MAX], account[3 * ACCOUNT_MAX + 1];
 
     print_account(entry->account, account);
-    snprintf(buf, LISTFILE_TEXT_MAX, "%s%s%s%s%s", who_print(&entry->who, who),
-             *account ? "  account=" : "", account, *entry->remark ? "  # " : "", entry->remark);
+    when_print(entry->until, until);
+    snprintf(buf, LISTFILE_TEXT_MAX, "%s%s%s%s%s%s%s", who_print(&entry->who, who),
+             *until ? "  until=" : "", until, *account ? "  account=" : "", account,
+             *entry->remark ? "  # " : "", entry->remark);
     return buf;
 }

@@ -303,17 +303,17 @@ static int fail_kick(const struct cmd_context *ctx, int r, struct err *e)
     return r;
 }
 
-int live_kick(const struct cmd_context *ctx, struct change *change, const struct who *sets,
-              size_t n, json_t **ret_kicked, struct err *e)
+static int kick(const struct cmd_context *ctx, struct kicking *kicking, json_t **ret_kicked,
+                struct err *e)
 {
-    struct kicking kicking = {.sides = {.change = change}, .sets = sets, .n = n};
-    const struct cut_rule all = {everybody, NULL}, stay = {may_stay, &kicking};
+    const struct cut_rule all = {everybody, NULL}, stay = {may_stay, kicking};
+    struct sides *sides = &kicking->sides;
     _cleanup_live_ struct live live = {0};
-    int r = store_read_settings(change->store, &kicking.sides.after, e);
+    int r = store_read_settings(sides->change->store, &sides->after, e);
 
     if (r < 0)
         return r;
-    read_ports(&kicking.sides.after, &kicking.sides.after, &live);
+    read_ports(&sides->after, &sides->after, &live);
     r = session_list(live.ports, live.n_ports, &live.sessions, &live.n_sessions, e);
     if (r == 0)
         r = cut_split(live.sessions, live.n_sessions, &all, &stay, &live.cut, e);
@@ -324,4 +324,23 @@ int live_kick(const struct cmd_context *ctx, struct change *change, const struct
     say_kicked(ctx, &live);
     *ret_kicked = cut_json(&live.cut, CUT_CUT);
     return 0;
+}
+
+int live_kick_deleted(const struct cmd_context *ctx, struct change *change, const struct who *sets,
+                      size_t n, json_t **ret_kicked, struct err *e)
+{
+    struct kicking kicking = {.sides = {.change = change}, .sets = sets, .n = n};
+
+    if (n)
+        return kick(ctx, &kicking, ret_kicked, e);
+    *ret_kicked = json_array();
+    return 0;
+}
+
+int live_kick_dropped(const struct cmd_context *ctx, struct change *change, json_t **ret_kicked,
+                      struct err *e)
+{
+    struct kicking kicking = {.sides = {.change = change}};
+
+    return kick(ctx, &kicking, ret_kicked, e);
 }

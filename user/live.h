@@ -58,11 +58,16 @@ int live_confirm(const struct cmd_context *ctx, struct change *change, enum live
 void live_say_hanging(const struct cmd_context *ctx, const struct live *live);
 
 /*
- * After the commit (with -n instead of it, while the change is there to see), --kick: ends the
- * sessions that no entry covers, from one of the @n sets (whatever the mode), or with @sets NULL,
- * those that the gate drops. Says whose. @ret_kicked: their JSON.
+ * --kick, after the commit (with -n instead of it, while the change is there to see). Says whose
+ * sessions were ended; @ret_kicked is their JSON.
+ *
+ * Those from one of the @n sets that no entry covers, whatever the mode.
  */
-int live_kick(const struct cmd_context *ctx, struct change *change, const struct who *sets,
-              size_t n, json_t **ret_kicked, struct err *e);
+int live_kick_deleted(const struct cmd_context *ctx, struct change *change, const struct who *sets,
+                      size_t n, json_t **ret_kicked, struct err *e);
+
+/* Those that the gate drops. */
+int live_kick_dropped(const struct cmd_context *ctx, struct change *change, json_t **ret_kicked,
+                      struct err *e);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
@@ -52,41 +53,67 @@ void out_warn(const struct out *out, const char *fmt, ...)
     PRINT(stderr, fmt);
 }
 
-/* The line is shown around the place, as much of it as a terminal takes. */
-#define PLACE_BEFORE 40
-#define PLACE_WIDTH  76
+#define PROGRESS_FIRST_MS 500
+#define PROGRESS_EVERY_MS 200
 
-/* Columns that escaped text takes: its characters. */
-static int columns(const char *text)
+static int64_t monotonic_ms(void)
 {
-    int count = 0;
+    struct timespec now;
 
-    for (; *text; text++)
-        count += ((unsigned char)*text & 0xc0) != 0x80;
-    return count;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void out_progress_begin(struct out_progress *progress, const struct out *out)
+{
+    bool wanted = !out->json && !out->quiet && isatty(STDERR_FILENO);
+
+    *progress = (struct out_progress){.out = out};
+    progress->next_ms = wanted ? monotonic_ms() + PROGRESS_FIRST_MS : INT64_MAX;
+}
+
+void out_progress(struct out_progress *progress, const char *what, uint64_t count)
+{
+    /* The clock is not asked for each of a million. */
+    if (progress->next_ms == INT64_MAX || count % 256 || monotonic_ms() < progress->next_ms)
+        return;
+    progress->next_ms = monotonic_ms() + PROGRESS_EVERY_MS;
+    progress->shown = true;
+    fprintf(stderr, "\r\033[K%s: %llu ", what, (unsigned long long)count);
+    fflush(stderr);
+}
+
+void out_progress_end(struct out_progress *progress)
+{
+    if (progress->shown)
+        fputs("\r\033[K", stderr);
+    progress->shown = false;
+}
+
+/* Columns, where standard error is no terminal. */
+#define PLACE_WIDTH  100
+#define PLACE_INDENT 2
+
+static size_t terminal_columns(void)
+{
+    struct winsize size = {0};
+
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col <= PLACE_INDENT)
+        return PLACE_WIDTH;
+    return size.ws_col;
 }
 
 void out_place(const char *message, const char *line, size_t at, size_t len, const char *hint)
 {
-    size_t i, from = at > PLACE_BEFORE ? at - PLACE_BEFORE : 0;
-    char before[4 * (PLACE_BEFORE + 4) + 1], marked[4 * PLACE_WIDTH], shown[1024];
-    char raw[PLACE_BEFORE + 4];
+    struct text_view view;
+    char shown[1024];
 
-    while (from < at && ((unsigned char)line[from] & 0xc0) == 0x80)
-        from++; /* not in the middle of a character */
-    snprintf(raw, sizeof(raw), "%.*s", (int)(at - from), line + from);
-    text_escape(raw, before, sizeof(before));
-    text_escape(line + at, marked, PLACE_WIDTH + 1 - PLACE_BEFORE);
+    text_mark(line, at, len, terminal_columns() - PLACE_INDENT, &view);
     fflush(stdout);
     fprintf(stderr, "%s\n", text_escape(message, shown, sizeof(shown)));
-    fprintf(stderr, "  %s%s%s\n", from ? "..." : "", before, marked);
-    fprintf(stderr, "  %*s^", columns(before) + (from ? 3 : 0), "");
-    for (i = at + 1; i < at + len && i < at + PLACE_WIDTH - PLACE_BEFORE; i++)
-        if (((unsigned char)line[i] & 0xc0) != 0x80)
-            fputc('~', stderr);
-    fputc('\n', stderr);
+    fprintf(stderr, "%*s%s\n%*s%s\n", PLACE_INDENT, "", view.shown, PLACE_INDENT, "", view.mark);
     if (*hint)
-        fprintf(stderr, "  hint: %s\n", text_escape(hint, shown, sizeof(shown)));
+        fprintf(stderr, "%*shint: %s\n", PLACE_INDENT, "", text_escape(hint, shown, sizeof(shown)));
 }
 
 void out_log(const char *fmt, ...)
@@ -258,13 +285,7 @@ int out_flush(void)
 
 const char *out_time(int64_t seconds, char buf[OUT_TIME_MAX])
 {
-    time_t t = (time_t)seconds;
-    struct tm tm;
-
-    buf[0] = '\0';
-    if (seconds && gmtime_r(&t, &tm))
-        strftime(buf, OUT_TIME_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    return buf;
+    return when_print(seconds, buf);
 }
 
 const char *out_local_time(int64_t seconds, char buf[OUT_TIME_MAX])

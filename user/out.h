@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "when.h"
 
 struct out {
     bool json;
@@ -30,8 +31,22 @@ void out_note(const struct out *out, const char *fmt, ...) __attribute__((format
 void out_warn(const struct out *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * A place in somebody's file, on stderr: @message, @line with bytes @at.. below which @len are
- * marked, and @hint.
+ * How far a long command has come, on a terminal's stderr, from half a second after
+ * out_progress_begin() on; "" takes it away. Nothing with -j or -q.
+ */
+struct out_progress {
+    const struct out *out;
+    int64_t next_ms;
+    bool shown;
+};
+
+void out_progress_begin(struct out_progress *progress, const struct out *out);
+void out_progress(struct out_progress *progress, const char *what, uint64_t count);
+void out_progress_end(struct out_progress *progress);
+
+/*
+ * A place in somebody's file, on stderr: @message, @line with its bytes @at.. marked, @len of them,
+ * and @hint. A line too long for the terminal is cut, but not there.
  */
 void out_place(const char *message, const char *line, size_t at, size_t len, const char *hint);
 
@@ -79,7 +94,7 @@ bool out_can_ask(void);
 int out_flush(void);
 
 /* "2026-11-23T10:20:30Z" of Unix seconds; "" for 0. Returns @buf. */
-#define OUT_TIME_MAX 32
+#define OUT_TIME_MAX WHEN_TEXT_MAX
 const char *out_time(int64_t seconds, char buf[OUT_TIME_MAX]);
 
 /* For a person: "2026-11-23 10:20", local time; "" for 0. Returns @buf. */

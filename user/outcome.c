@@ -2,8 +2,10 @@
 /* See outcome.h. */
 #include "outcome.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "listfile.h"
 #include "when.h"
 
 void outcome_free(struct outcome *outcome)
@@ -16,13 +18,37 @@ static bool is_change(const char *result)
     return strcmp(result, "already listed") != 0 && strcmp(result, "unchanged") != 0;
 }
 
+/* As a line of a list file, with what happens to it in front. */
+static void say_line(const struct out *out, const char *result, const struct store_entry *entry)
+{
+    struct listfile_entry line = {.who = entry->who, .until = entry->expires};
+    char text[LISTFILE_TEXT_MAX];
+
+    snprintf(line.account, sizeof(line.account), "%s", entry->account);
+    snprintf(line.remark, sizeof(line.remark), "%s", entry->remark);
+    out_text(out, "%c %s\n",
+             *result == 'a'   ? '+'
+             : *result == 'd' ? '-'
+                              : '~',
+             listfile_print(&line, text));
+}
+
+/* Entries that a JSON object takes; beyond, only counts. */
+#define ENTRIES_MAX 1000
+
 void outcome_add(struct outcome *outcome, const char *result, const struct store_entry *entry)
 {
     char who[WHO_TEXT_MAX];
 
     outcome->unchanged += !is_change(result);
-    if (outcome->brief)
+    if (outcome->lines && is_change(result))
+        say_line(outcome->lines, result, entry);
+    if (outcome->brief && (!is_change(result) || !outcome->lines))
         return;
+    if (outcome->brief && json_array_size(outcome->entries) >= ENTRIES_MAX) {
+        outcome->incomplete = true;
+        return;
+    }
     json_array_append_new(outcome->entries,
                           json_pack("{s:I, s:s, s:o, s:s, s:o, s:s}", "id", (json_int_t)entry->id,
                                     "who", who_print(&entry->who, who), "account",
@@ -32,8 +58,13 @@ void outcome_add(struct outcome *outcome, const char *result, const struct store
 
 static void say_counts(const struct cmd_context *ctx, const struct outcome *outcome)
 {
-    out_done(&ctx->out, "%s%u added, %u edited, %u already listed\n",
-             ctx->dry_run ? "would be: " : "", outcome->added, outcome->edited, outcome->unchanged);
+    char deleted[32] = "";
+
+    if (outcome->deleted)
+        snprintf(deleted, sizeof(deleted), "%u deleted, ", outcome->deleted);
+    out_done(&ctx->out, "%s%u added, %s%u edited, %u already listed\n",
+             ctx->dry_run ? "would be: " : "", outcome->added, deleted, outcome->edited,
+             outcome->unchanged);
 }
 
 /* For a person, of an RFC 3339 time; "" for NULL. */
@@ -54,8 +85,10 @@ void outcome_say_entries(const struct cmd_context *ctx, const struct outcome *ou
     json_t *item;
     size_t i;
 
-    if (outcome->brief)
+    if (outcome->brief) {
         say_counts(ctx, outcome);
+        return;
+    }
     json_array_foreach (outcome->entries, i, item) {
         const char *account = json_string_value(json_object_get(item, "account"));
         const char *until = json_string_value(json_object_get(item, "expires"));
@@ -73,21 +106,17 @@ void outcome_say_entries(const struct cmd_context *ctx, const struct outcome *ou
 static void say_on(const struct cmd_context *ctx, const struct change *change,
                    const struct outcome *outcome, const char *ports)
 {
+    const char *first = outcome->added == 1 ? "this is the first entry: " : "";
+
     if (outcome->mode_after != SG_MODE_ENFORCE)
-        out_warn(&ctx->out,
-                 "this is the first entry: the gate %s on, but drops nothing (%s; smtpgate"
-                 " status)\n",
+        out_warn(&ctx->out, "%sthe gate %s on, but drops nothing (%s; smtpgate status)\n", first,
                  ctx->dry_run ? "would be" : "is now", cmd_mode_name(outcome->mode_after));
     else if (!ctx->dry_run && !change->guarding)
-        out_warn(&ctx->out,
-                 "this is the first entry: once attached, the gate drops every other source on"
-                 " ports %s\n",
-                 ports);
+        out_warn(&ctx->out, "%sonce attached, the gate drops every other source on ports %s\n",
+                 first, ports);
     else
-        out_warn(&ctx->out,
-                 "this is the first entry: the gate %s on, and every other source is dropped on"
-                 " ports %s\n",
-                 ctx->dry_run ? "would be" : "is now", ports);
+        out_warn(&ctx->out, "%sthe gate %s on, and every other source is dropped on ports %s\n",
+                 first, ctx->dry_run ? "would be" : "is now", ports);
 }
 
 static void say_off(const struct cmd_context *ctx, const struct outcome *outcome, const char *ports)
@@ -140,6 +169,8 @@ void outcome_say_json_with(const struct cmd_context *ctx, const struct outcome *
                                (int)outcome->edited, "dry_run", ctx->dry_run, "mode",
                                cmd_mode_name(outcome->mode_after), "entries", outcome->entries);
 
+    if (outcome->incomplete)
+        json_object_set_new(object, "entries_complete", json_false());
     if (member)
         json_object_set(object, name, member);
     out_json(&ctx->out, object);

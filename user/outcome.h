@@ -10,8 +10,11 @@
 
 struct outcome {
     unsigned int added, deleted, edited, unchanged;
-    bool brief;      /* only counts are kept: of a long list nobody reads the entries */
-    json_t *entries; /* in the order given: {id, who, account, remark, result} */
+    bool brief;              /* only counts are said: of a long list nobody reads the entries */
+    const struct out *lines; /* each change as it comes, as a line of a list file, + - or ~ in
+                              * front; NULL no. For what changes nothing: it cannot be taken back */
+    bool incomplete;         /* there were too many entries to keep them all */
+    json_t *entries;         /* in the order given: {id, who, account, remark, result} */
     enum sg_mode mode_before, mode_after;
     struct store_rules left; /* what holds afterwards; edit, delete, disable */
 };

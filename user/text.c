@@ -116,6 +116,81 @@ const char *text_escape_ascii(const char *in, char *buf, size_t size)
     return escape(in, true, buf, size);
 }
 
+/* Columns of one character as shown: escapes are as wide as they are long. */
+static size_t shown_columns(const char shown[4 * 4 + 1])
+{
+    return (unsigned char)shown[0] < 0x80 ? strlen(shown) : 1;
+}
+
+/* The column at which byte @at is shown; of its end, that of the end. */
+static size_t column_of(const char *line, size_t at)
+{
+    const char *s = line;
+    size_t column = 0;
+
+    while (*s && (size_t)(s - line) < at) {
+        char shown[17];
+        size_t taken = show_one(s, false, shown);
+
+        if ((size_t)(s - line) + taken > at)
+            break; /* amid a character */
+        column += shown_columns(shown);
+        s += taken;
+    }
+    return column;
+}
+
+/* Columns @from.. of the line up to @to; dots where a character is cut. */
+static void show_columns(const char *line, size_t from, size_t to, char *buf)
+{
+    size_t column = 0;
+
+    while (*line && column < to) {
+        char shown[17];
+        size_t taken = show_one(line, false, shown), wide = shown_columns(shown);
+
+        for (size_t c = column; c < column + wide && (column < from || column + wide > to); c++)
+            if (c >= from && c < to)
+                *buf++ = '.';
+        if (column >= from && column + wide <= to) {
+            memcpy(buf, shown, strlen(shown));
+            buf += strlen(shown);
+        }
+        column += wide;
+        line += taken;
+    }
+    *buf = '\0';
+}
+
+/* Columns that "..." takes. */
+#define DOTS 3U
+
+void text_mark(const char *line, size_t at, size_t len, size_t width, struct text_view *ret_view)
+{
+    size_t first = column_of(line, at), last = column_of(line, at + len);
+    size_t total = column_of(line, SIZE_MAX), from = 0, left = 0, right = 0, end;
+    char *mark = ret_view->mark;
+
+    width = width < 20 ? 20 : width > TEXT_COLUMNS_MAX ? TEXT_COLUMNS_MAX : width;
+    total = total > first ? total : first + 1;
+    if (total > width) {
+        from = first > width / 2 ? first - width / 2 : 0;
+        from = from + width > total ? total - width : from;
+        left = from ? DOTS : 0;
+        right = from + width < total ? DOTS : 0;
+    }
+    end = (total > width ? from + width : total) - right;
+    memcpy(ret_view->shown, "...", left);
+    show_columns(line, from + left, end, ret_view->shown + left);
+    snprintf(ret_view->shown + strlen(ret_view->shown), DOTS + 1, "%.*s", (int)right, "...");
+    memset(mark, ' ', first - from);
+    mark += first - from;
+    *mark++ = '^';
+    for (size_t c = first + 1; c < last && c < end; c++)
+        *mark++ = '~';
+    *mark = '\0';
+}
+
 /* The first character that does not belong into one line of plain text; @what names the text. */
 int text_check_line(const char *text, const char *what, struct err *e)
 {

@@ -30,6 +30,20 @@ const char *text_escape(const char *in, char *buf, size_t size);
 /* The same, and everything beyond ASCII is escaped too: for text that should have been ASCII. */
 const char *text_escape_ascii(const char *in, char *buf, size_t size);
 
+/* Columns of a view, at most. */
+#define TEXT_COLUMNS_MAX 400
+
+struct text_view {
+    char shown[4 * TEXT_COLUMNS_MAX + 1];
+    char mark[TEXT_COLUMNS_MAX + 1]; /* to stand below: spaces, ^ and ~ */
+};
+
+/*
+ * A line with a place in it (its bytes @at.., @len of them) for @width columns: escaped as by
+ * text_escape(), and cut at one end or both ("...") so that the place stays in sight.
+ */
+void text_mark(const char *line, size_t at, size_t len, size_t width, struct text_view *ret_view);
+
 /*
  * One line of UTF-8 without control characters, line separators or direction overrides. -EINVAL,
  * EXIT_USAGE, naming the offending character and its position; @what ("remark") names the text.

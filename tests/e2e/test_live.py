@@ -205,6 +205,23 @@ def preview():
 
 
 @tap.test
+def preview_file():
+    """preview --with: as if a file were applied first, which it is not"""
+    with Site() as site:
+        connect_some(site)
+        site.gate("add", UNLISTED4, UNLISTED6)
+        site.mail.path(MNT + "/new.list").write_text(f"{LISTED4}\n2001:db8::10 account=alice\n",
+                                                     encoding="ascii")
+        before = site.state()
+        done = site.gate("preview", "--with", MNT + "/new.list")
+        assert done.out == PREVIEW and site.state() == before, done
+        # An empty one: the gate would go off.
+        site.mail.path(MNT + "/new.list").write_text("", encoding="ascii")
+        done = site.gate("preview", "--with", MNT + "/new.list")
+        assert "kept: 0 sessions" in done.out and "note: the list is empty" in done.err, done
+
+
+@tap.test
 def preview_off():
     """preview: with lists of accounts only the gate is off, and it says what the lists would do"""
     with Site() as site:
@@ -408,6 +425,7 @@ def names_silent():
 CASES = {
     "the first add": ((), ("add", LISTED4)),
     "the first import": ((), ("import", MNT + "/one.list")),
+    "apply": ((("add", LISTED4, UNLISTED4),), ("apply", MNT + "/one.list")),
     "enforce": ((("observe",), ("add", LISTED4)), ("enforce",)),
     "enforce --confirm": ((("observe",), ("add", LISTED4)), ("enforce", "--confirm", "2m")),
     "enforce in a pause": ((("add", LISTED4), ("pause", "15m")), ("enforce",)),
@@ -845,6 +863,24 @@ def kick_expired():
 
 
 @tap.test
+def kick_applied():
+    """apply --kick: the sessions of what it deletes; with nothing deleted, nobody's"""
+    with Site() as site:
+        site.gate("add", LISTED4, UNLISTED4, OTHER4)
+        site.gate("pause", "15m")
+        gone, kept = site.session(UNLISTED4, 25), site.session(LISTED4, 25)
+        other = site.session(UNLISTED6, 25)         # in no list, and dropped from now on
+        site.gate("enforce", "-y")
+        for text, kicked in ((f"{LISTED4}\n{OTHER4}\n", [source(UNLISTED4, 1, 25)]),
+                             (f"{LISTED4} # the shop\n{OTHER4}\n", [])):
+            site.mail.path(MNT + "/new.list").write_text(text, encoding="ascii")
+            for flags in (("-n",), ()):
+                found = site.json(*flags, "apply", MNT + "/new.list", "--kick")
+                assert found["kicked"] == kicked, (flags, found)
+        assert ended(gone) and lives(kept) and lives(other)
+
+
+@tap.test
 def kick_all():
     """enforce --kick ends all that are dropped, also before its question's time is over"""
     with Site() as site:
@@ -857,7 +893,8 @@ def kick_all():
         here, there = (next(a["local"] for a in json.loads(
             h.run("ip", "-j", "-6", "addr", "show", "dev", "eth0").out)[0]["addr_info"]
             if a["scope"] == "link") for h in (site.client, site.mail))
-        until(lambda: "tentative" not in site.mail.run("ip", "-6", "addr", "show").out)
+        until(lambda: not any("tentative" in h.run("ip", "-6", "addr", "show").out
+                              for h in (site.client, site.mail)))
         with site.client.inside():
             scope = socket.if_nametoindex("eth0")
         sock = site.client.socket(socket.AF_INET6, socket.SOCK_STREAM)

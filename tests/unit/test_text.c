@@ -147,6 +147,75 @@ static void expect_remark_refused(const char *remark, const char *fragment)
         assert_in_range(*s, 0x20, 0x7e);
 }
 
+static void expect_mark(const char *line, size_t at, size_t len, size_t width, const char *shown,
+                        const char *mark)
+{
+    struct text_view view;
+
+    text_mark(line, at, len, width, &view);
+    assert_string_equal(view.shown, shown);
+    assert_string_equal(view.mark, mark);
+}
+
+static void test_mark(void **state)
+{
+    (void)state;
+    expect_mark("one two three", 4, 3, 80, "one two three", "    ^~~");
+    expect_mark("one", 0, 3, 80, "one", "^~~");
+    expect_mark("one", 3, 0, 80, "one", "   ^");
+    expect_mark("", 0, 0, 80, "", "^");
+    expect_mark("one", 1, 100, 80, "one", " ^~");
+    expect_mark("one", 100, 1, 80, "one", "   ^");
+    /* an escaped byte is as wide as it is shown, a character of several bytes is one column */
+    expect_mark("\x1b[31m bad", 6, 3, 80, "\\x1b[31m bad", "         ^~~");
+    expect_mark("B\xc3\xbcro bad", 6, 3, 80, "B\xc3\xbcro bad", "     ^~~");
+    expect_mark("a\x1bz", 1, 1, 80, "a\\x1bz", " ^~~~");
+    expect_mark("\xc3\xbc", 1, 1, 80, "\xc3\xbc", "^"); /* amid a character */
+    /* 30 columns, cut at the right, at both ends, at the left */
+    expect_mark("0123456789012345678901234567890123456789", 2, 3, 30,
+                "012345678901234567890123456...", "  ^~~");
+    expect_mark("0123456789012345678901234567890123456789012345678901234567890123456789", 35, 3, 30,
+                "...345678901234567890123456...", "               ^~~");
+    expect_mark("0123456789012345678901234567890123456789", 38, 2, 30,
+                "...345678901234567890123456789", "                            ^~");
+    expect_mark("0123456789012345678901234567890123456789", 40, 1, 30,
+                "...45678901234567890123456789", "                             ^");
+    /* an escape is not cut into what looks like text */
+    expect_mark("0123456789012345678901234\x1b 34567890", 2, 1, 30,
+                "0123456789012345678901234.....", "  ^");
+}
+
+/* Whatever the line: no wider than asked for, nothing that moves a cursor, the place in sight. */
+static void test_mark_random(void **state)
+{
+    (void)state;
+    srand(7);
+    for (int i = 0; i < 100000; i++) {
+        char line[600] = {0}, raw[2] = {0}, shown[8];
+        size_t len = (size_t)rand() % 599, at = (size_t)rand() % 600, width = (size_t)rand() % 450;
+        size_t most = width < 20 ? 20 : width > TEXT_COLUMNS_MAX ? TEXT_COLUMNS_MAX : width;
+        struct text_view view;
+        size_t columns = 0, skip;
+
+        for (size_t k = 0; k < len; k++)
+            line[k] = (char)(1 + rand() % (i % 2 ? 255 : 126));
+        text_mark(line, at, (size_t)rand() % 700, width, &view);
+        for (const char *s = view.shown; *s; s++) {
+            assert_true((unsigned char)*s >= 0x20 && *s != 0x7f);
+            columns += ((unsigned char)*s & 0xc0) != 0x80;
+        }
+        assert_true(columns <= most);
+        assert_true(strlen(view.mark) <= most);
+        skip = strspn(view.mark, " ");
+        assert_int_equal(view.mark[skip], '^');
+        if (i % 2 || at >= len || line[at] < 0x20)
+            continue;
+        raw[0] = line[at]; /* ASCII: one byte, one column */
+        text_escape(raw, shown, sizeof(shown));
+        assert_int_equal(view.shown[skip], shown[0]);
+    }
+}
+
 static void test_remark_accepted(void **state)
 {
     static const char *const good[] = {
@@ -238,6 +307,8 @@ int main(void)
         cmocka_unit_test(test_clip),
         cmocka_unit_test(test_clip_of_size_zero_writes_nothing),
         cmocka_unit_test(test_escape_random),
+        cmocka_unit_test(test_mark),
+        cmocka_unit_test(test_mark_random),
         cmocka_unit_test(test_remark_accepted),
         cmocka_unit_test(test_remark_length),
         cmocka_unit_test(test_remark_refused),
