@@ -197,6 +197,37 @@ int change_begin(const struct change_options *options, struct change *ret_change
     return 0;
 }
 
+static int look(const char *state, const char *bpffs, struct change *change, struct err *e)
+{
+    int r = gate_open(bpffs, false, &change->gate, e);
+
+    if (r == 0)
+        r = change_open_store(state, change->gate, STORE_READ, &change->store, e);
+    if (r == 0)
+        r = store_begin_read(change->store, e);
+    if (r == 0)
+        r = store_read_settings(change->store, &change->before, e);
+    if (r == 0)
+        r = read_guarding(change, e);
+    if (r == 0)
+        change->now = gate_now(change->gate, change->before.clock);
+    return r;
+}
+
+int change_begin_read(const char *state, const char *bpffs, struct change *ret_change,
+                      struct err *e)
+{
+    struct change change = {.lock = -1, .dry_run = true};
+    int r = look(state, bpffs, &change, e);
+
+    if (r < 0) {
+        change_end(&change);
+        return r;
+    }
+    *ret_change = change;
+    return 0;
+}
+
 struct mode_plan change_mode_before(const struct change *change)
 {
     return mode_at(change->before.on, &change->before.plan, change->now);
