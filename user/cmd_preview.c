@@ -5,6 +5,7 @@
 
 #include "files.h"
 #include "names.h"
+#include "seen.h"
 
 /* ---- names, if they are asked for ---- */
 
@@ -78,8 +79,35 @@ static void say_side(const struct cmd_context *ctx, const struct cut *cut, enum 
     say_names(&ctx->out, sources);
 }
 
-static void say(const struct cmd_context *ctx, const struct live *live, json_t *kept, json_t *cut)
+/* What the judgement is of. */
+struct previewed {
+    struct live live;
+    struct seen seen;
+};
+
+static void cleanup_previewed(struct previewed *previewed)
 {
+    live_free(&previewed->live);
+    seen_free(&previewed->seen);
+}
+
+static void say_seen(const struct out *out, const struct seen *seen)
+{
+    char lines[SEEN_TEXT_MAX];
+
+    out_text(out, "seen without an entry, of late: %zu that would be kept out\n%s", seen->n_out,
+             seen_print(seen, lines));
+    if (seen->count > seen->n_out)
+        out_text(out, "  %zu that would be let in\n", seen->count - seen->n_out);
+    if (seen->untracked)
+        out_text(out, "  %llu packets of others were too many to write down\n",
+                 (unsigned long long)seen->untracked);
+}
+
+static void say(const struct cmd_context *ctx, const struct previewed *previewed, json_t *kept,
+                json_t *cut)
+{
+    const struct live *live = &previewed->live;
     char own[CUT_SELF_MAX];
 
     if (live->known) {
@@ -89,20 +117,24 @@ static void say(const struct cmd_context *ctx, const struct live *live, json_t *
     } else {
         out_text(&ctx->out, "connected now: not known\n");
     }
+    say_seen(&ctx->out, &previewed->seen);
     if (*cut_print_self(&live->actor, &live->self, own))
         out_text(&ctx->out, "%s\n", own);
 }
 
-static int show(const struct cmd_context *ctx, const struct live *live, struct err *e)
+static int show(const struct cmd_context *ctx, const struct previewed *previewed, struct err *e)
 {
+    const struct live *live = &previewed->live;
     json_t *kept = cut_json(&live->cut, CUT_KEPT), *cut = cut_json(&live->cut, CUT_CUT);
     int r = ctx->options[OPT_NAMES] ? add_names(kept, cut, e) : 0;
 
     if (r == 0)
-        say(ctx, live, kept, cut);
+        say(ctx, previewed, kept, cut);
     if (r == 0)
-        out_json(&ctx->out, json_pack("{s:b, s:O, s:O, s:b}", "known", live->known, "kept", kept,
-                                      "cut", cut, "own_address_cut", live->self.n_ports > 0));
+        out_json(&ctx->out, json_pack("{s:b, s:O, s:O, s:b, s:o, s:I}", "known", live->known,
+                                      "kept", kept, "cut", cut, "own_address_cut",
+                                      live->self.n_ports > 0, "seen", seen_json(&previewed->seen),
+                                      "untracked", (json_int_t)previewed->seen.untracked));
     json_decref(kept);
     json_decref(cut);
     return r;
@@ -137,7 +169,7 @@ static int apply_file(const struct cmd_context *ctx, const char *path, struct ad
     return r == 0 ? source_delete_others(additions, &ids, &losses, e) : r;
 }
 
-static int judge(const struct cmd_context *ctx, struct live *ret_live, struct err *e)
+static int judge(const struct cmd_context *ctx, struct previewed *ret_previewed, struct err *e)
 {
     _cleanup_additions_ struct additions additions = {.change = {.lock = -1}};
     const char *file = ctx->options[OPT_WITH];
@@ -150,14 +182,16 @@ static int judge(const struct cmd_context *ctx, struct live *ret_live, struct er
              : change_begin_read(ctx->state, ctx->bpffs, &additions.change, e);
     if (r == 0)
         r = say_empty(ctx, &additions.change, e);
-    return r == 0 ? live_judge(ctx, &additions.change, LIVE_AS_ENFORCING, ret_live, e) : r;
+    if (r == 0)
+        r = live_judge(ctx, &additions.change, LIVE_AS_ENFORCING, &ret_previewed->live, e);
+    return r == 0 ? seen_read(&additions.change, &ret_previewed->seen, e) : r;
 }
 
 /* Names may take their time, in which others want to change something: the store is closed. */
 int cmd_preview(const struct cmd_context *ctx, struct err *e)
 {
-    _cleanup_live_ struct live live = {0};
-    int r = judge(ctx, &live, e);
+    __attribute__((cleanup(cleanup_previewed))) struct previewed previewed = {0};
+    int r = judge(ctx, &previewed, e);
 
-    return r == 0 ? show(ctx, &live, e) : r;
+    return r == 0 ? show(ctx, &previewed, e) : r;
 }

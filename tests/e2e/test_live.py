@@ -182,6 +182,11 @@ def previewed(site, **options):
     return found["kept"], found["cut"]
 
 
+def connected(text):
+    """What preview says without what has been seen, which depends on what was before."""
+    return text.partition("seen without")[0]
+
+
 @tap.test
 def preview():
     """preview: the same split whether the gate is attached, observing, paused, enforcing or not"""
@@ -200,7 +205,7 @@ def preview():
                 time.sleep(1.1)         # the entry is over, and listed as such
             assert previewed(site) == (KEPT, CUT), step
             done = site.gate("preview")
-            assert done.out == PREVIEW and done.err == "", done
+            assert connected(done.out) == PREVIEW and done.err == "", done
             assert site.gate("-q", "preview").out == PREVIEW
 
 
@@ -214,11 +219,53 @@ def preview_file():
                                                      encoding="ascii")
         before = site.state()
         done = site.gate("preview", "--with", MNT + "/new.list")
-        assert done.out == PREVIEW and site.state() == before, done
+        assert connected(done.out) == PREVIEW and site.state() == before, done
         # An empty one: the gate would go off.
         site.mail.path(MNT + "/new.list").write_text("", encoding="ascii")
         done = site.gate("preview", "--with", MNT + "/new.list")
         assert "kept: 0 sessions" in done.out and "note: the list is empty" in done.err, done
+
+
+@tap.test
+def preview_seen():
+    """preview: sources that came without an entry, in any mode, and what becomes of them"""
+    with Site() as site:
+        site.session(OTHER4, 25)                            # off: it passes, and is seen
+        site.gate("add", LISTED4)
+        assert_seen(site, {OTHER4: (25, "pass", False)})
+        site.gate("observe")
+        site.session(UNLISTED6, 587)
+        site.session(LISTED4, 25)                           # listed: not of interest here
+        site.gate("enforce", "-y")
+        site.client.socket(socket.AF_INET, socket.SOCK_STREAM).close()
+        syn = site.client.socket(socket.AF_INET, socket.SOCK_STREAM)
+        syn.bind((UNLISTED4, 0))
+        syn.setblocking(False)
+        syn.connect_ex((MAIL4, 465))
+        until(lambda: len(site.json("preview")["seen"]) == 3)
+        assert_seen(site, {OTHER4: (25, "pass", False), UNLISTED6: (587, "would_drop", False),
+                           UNLISTED4: (465, "drop", False)})
+        text = site.gate("preview").out
+        assert "seen without an entry, of late: 3 that would be kept out\n" in text, text
+        assert f"  {UNLISTED4}  port 465, " in text, text
+        site.mail.path(MNT + "/list").write_text(f"{UNLISTED4}\n{LISTED4}\n", "ascii")
+        rows = {r["address"]: r["let_in"]
+                for r in site.json("preview", "--with", MNT + "/list")["seen"]}
+        assert rows == {OTHER4: False, UNLISTED6: False, UNLISTED4: True}, rows
+
+
+def assert_seen(site, wanted):
+    """{address: (port, first verdict or a later one, let in)}, each with times that make sense."""
+    answer = site.json("preview")
+    assert answer["untracked"] == 0, answer
+    found = {r["address"]: r for r in answer["seen"]}
+    assert set(found) == set(wanted), (found, wanted)
+    for address, (port, verdict, let_in) in wanted.items():
+        row = found[address]
+        # Later packets of an open session get the verdict of the mode that is in force then.
+        assert (row["port"], row["let_in"]) == (port, let_in), row
+        assert row["verdict"] == verdict or verdict != "drop", row
+        assert row["packets"] >= 1 and row["first_seen"] <= row["last_seen"], row
 
 
 @tap.test
@@ -245,7 +292,7 @@ def preview_reader():
             assert person.type(b"n\n").end() == REFUSED
         done = execute(site.mail.argv("setpriv", "--bounding-set", "-net_admin", "--inh-caps",
                                       "-net_admin", PROGRAM, "preview"), env=site.env)
-        assert done.out == PREVIEW, done
+        assert connected(done.out) == PREVIEW, done
 
 
 OWN = "your own address {} loses ports 25, 465, 587\n"
@@ -370,7 +417,7 @@ def names():
         assert site.gate("preview").out == PREVIEW
         assert server.asked == 0, "asked without --names"
         done = site.gate("preview", "--names")
-        assert done.out == PREVIEW + f"  {UNLISTED4} is scanner.example\n", done
+        assert connected(done.out) == PREVIEW + f"  {UNLISTED4} is scanner.example\n", done
         assert server.asked >= 4
         found = site.gate("-j", "preview", "--names").json
         assert found["cut"][0] == dict(CUT[0], name="scanner.example"), found
