@@ -837,7 +837,7 @@ int store_set_plan(struct store *store, const struct mode_plan *plan, struct err
     if (r < 0)
         return r;
     sqlite3_bind_int(stmt, 1, plan->mode);
-    sqlite3_bind_int(stmt, 2, plan->until ? plan->then : SG_MODE_ENFORCE);
+    sqlite3_bind_int64(stmt, 2, plan->until ? plan->then : SG_MODE_ENFORCE);
     sqlite3_bind_int64(stmt, 3, plan->until);
     store->kernel_changed = true;
     return step_done(store, stmt, e);
