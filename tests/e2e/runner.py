@@ -2,8 +2,8 @@
 """Runs commands on a lab host from a process that lives there, so that each costs one exec.
 
 Started on the host as a program it takes one JSON request a line and answers likewise; a Runner is
-the other end. A command can be killed (SIGKILL): after some time, or at a system call from the first
-write to a file on, which is where it matters.
+the other end. A command can be killed (SIGKILL): after some time, or at a system call from its first
+write to a file or its first fdatasync(2) on, which is where it matters.
 """
 import ctypes
 import json
@@ -16,7 +16,9 @@ import time
 
 TRACEME, SYSCALL, SETOPTIONS, SYSCALL_INFO = 0, 24, 0x4200, 0x420e
 SYSGOOD, EXITKILL = 1, 0x100000
-PWRITE = {"x86_64": 18, "aarch64": 68, "riscv64": 68}.get(platform.machine())
+NUMBERS = {"x86_64": (18, 75), "aarch64": (68, 83), "riscv64": (68, 83)}.get(
+    platform.machine(), (None, None))
+CALLS = dict(zip(("pwrite", "fdatasync"), NUMBERS))     # None: not known, any call is the first
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -35,8 +37,8 @@ def called(pid):
     return int.from_bytes(info.raw[24:32], sys.byteorder) if info.raw[0] == 1 else -1
 
 
-def traced(pid, limit):
-    """Runs a command that asked to be traced up to the `limit`th stop from its first pwrite(2) on.
+def traced(pid, first, limit):
+    """Runs a command that asked to be traced up to the `limit`th stop from such a first call on.
 
     Each system call has two stops. Returns the exit code, and how many stops there were."""
     os.waitpid(pid, 0)
@@ -53,7 +55,7 @@ def traced(pid, limit):
         number = os.WSTOPSIG(status)
         if number == SYSCALL_STOP:
             number = 0
-            stops += bool(stops) or PWRITE in (None, called(pid))
+            stops += bool(stops) or CALLS[first] in (None, called(pid))
 
 
 def run(asked):
@@ -66,7 +68,7 @@ def run(asked):
                           preexec_fn=(lambda: ptrace(TRACEME, 0, 0, 0)) if asked["call"] else None,
                           ) as process:
         if asked["call"]:
-            process.returncode, stops = traced(process.pid, asked["call"])
+            process.returncode, stops = traced(process.pid, *asked["call"])
         elif asked["after"]:
             time.sleep(max(0.0, asked["after"] - (time.monotonic() - start)))
             os.kill(process.pid, signal.SIGKILL)            # no later: it is not waited for yet
@@ -118,7 +120,8 @@ class Runner:
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __call__(self, *args, stdin=None, after=None, call=None):
-        """Kills it `after` so many seconds, or at such a stop at a system `call` (see above)."""
+        """Kills it `after` so many seconds, or at a system `call`: (the first call that counts, stops
+        from there on; a call has two)."""
         args = [str(a) for a in args]
         self.process.stdin.write(json.dumps({"argv": [self.program, *args], "env": self.env,
                                              "stdin": stdin, "after": after, "call": call}) + "\n")

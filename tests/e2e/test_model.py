@@ -450,7 +450,7 @@ class Bench:
         self.created = {}               # id -> when, as listed
         self.gone = []                  # networks that were listed a moment ago
         self.hits = {}                  # network -> [connections let in, the last one's time]
-        self.usual, self.stops = {}, {}         # command -> seconds it takes, system calls (* 2)
+        self.usual, self.stops = {}, {}         # command -> seconds it takes, stops at calls
         self.count = collections.Counter()
         answer = self.ask("attach", "eth0")
         assert answer.code == 0, answer
@@ -517,7 +517,7 @@ class Bench:
             self.killed(command, before, after, start)
             return
         if answer.stops:
-            self.stops[verb] = answer.stops + 10
+            self.stops[verb, kill["call"][0]] = answer.stops + 10
         elif not kill:
             self.usual[verb] = answer.seconds
         self.judge(answer, command, code, after, sure or dry)
@@ -527,8 +527,10 @@ class Bench:
 
     def aim(self, verb):
         """When to kill a command: while it stores and puts in force, or at any time."""
-        if self.moments.random() < 0.7:
-            return {"call": 1 + int(self.stops.get(verb, 200) * self.moments.random())}
+        if self.moments.random() < 0.75:
+            first = self.moments.choice(("pwrite", "fdatasync"))
+            usual = self.stops.get((verb, first), 100)
+            return {"call": (first, 1 + int(usual * self.moments.random()))}
         return {"after": self.usual.get(verb, 0.003) * self.moments.uniform(0.3, 1.1)}
 
     def judge(self, answer, command, code, after, sure):

@@ -139,7 +139,8 @@ class Changes:
         """Runs a command; some are killed first, and then run again."""
         codes = tuple(ok)
         if self.rng.random() < 0.05 and args[0] != "undo":
-            self.asked(args, stdin, call=self.rng.randrange(1, 200))
+            self.asked(args, stdin, call=(self.rng.choice(("pwrite", "fdatasync")),
+                                          self.rng.randrange(1, 120)))
             codes += (1,) if {"delete", "disable"} & set(args) else ()
         answer = self.asked(args, stdin)
         assert answer.code in codes, answer
