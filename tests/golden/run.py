@@ -148,7 +148,7 @@ def snapshot(path=pathlib.Path):
         zero = ctypes.c_uint32(0)
         if BPF.bpf_map_lookup_elem(fd, ctypes.byref(zero), value) == 0:
             taken["revision"] = value.raw[:24]
-            taken["mode"] = value.raw[24:64]
+            taken["mode"] = value.raw[24:32]  # not the clock: it may be read anew
             taken["ports"] = value.raw[64:]
         os.close(fd)
     names = sorted(os.listdir(pins)) if pins.is_dir() else []
