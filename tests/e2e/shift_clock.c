@@ -10,32 +10,32 @@
 #include <time.h>
 #include <unistd.h>
 
-int clock_gettime(clockid_t clock, struct timespec *at)
+int clock_gettime(clockid_t clock_id, struct timespec *tp)
 {
     const char *shift = getenv("SHIFT_CLOCK");
-    int r = (int)syscall(SYS_clock_gettime, clock, at);
+    int r = (int)syscall(SYS_clock_gettime, clock_id, tp);
 
-    if (r == 0 && shift && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        at->tv_sec += strtol(shift, NULL, 10);
+    if (r == 0 && shift && (clock_id == CLOCK_REALTIME || clock_id == CLOCK_REALTIME_COARSE))
+        tp->tv_sec += strtol(shift, NULL, 10);
     return r;
 }
 
-time_t time(time_t *ret_seconds)
+time_t time(time_t *timer)
 {
     struct timespec now = {0};
 
     clock_gettime(CLOCK_REALTIME, &now);
-    if (ret_seconds)
-        *ret_seconds = now.tv_sec;
+    if (timer)
+        *timer = now.tv_sec;
     return now.tv_sec;
 }
 
-int gettimeofday(struct timeval *restrict at, void *restrict zone)
+int gettimeofday(struct timeval *restrict tv, void *restrict tz)
 {
     struct timespec now = {0};
 
-    (void)zone;
+    (void)tz;
     clock_gettime(CLOCK_REALTIME, &now);
-    *at = (struct timeval){.tv_sec = now.tv_sec, .tv_usec = now.tv_nsec / 1000};
+    *tv = (struct timeval){.tv_sec = now.tv_sec, .tv_usec = now.tv_nsec / 1000};
     return 0;
 }
