@@ -77,6 +77,7 @@ help:
 	@echo 'make lint          clang-format, gcc and clang, clang-tidy, cppcheck, shellcheck, rules'
 	@echo 'make format        reformat the C files'
 	@echo 'make unit|golden|program|e2e   one layer of the tests'
+	@echo 'make check-long    STEPS=20000 SEED=N: random commands against a model of the list'
 	@echo 'make fuzz          SECONDS=60: looks for inputs that break the parsers'
 	@echo 'make bench         BENCH_OUT=FILE: how many decisions the policy service makes'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'

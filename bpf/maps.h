@@ -10,6 +10,9 @@
 
 #include "smtpgate_abi.h"
 
+/* Others change single words under the running program: read each once, and whole. */
+#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, 1);
@@ -40,5 +43,26 @@ struct {
     __type(key, __u32);
     __type(value, struct sg_counters);
 } count SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, SG_SOURCES_MAX);
+    __type(key, struct sg_source_key);
+    __type(value, struct sg_source);
+} sources SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct sg_budget);
+} budget SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct sg_newcomers);
+} newcomers SEC(".maps");
 
 #endif /* SMTPGATE_MAPS_H */

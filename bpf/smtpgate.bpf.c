@@ -12,9 +12,7 @@
 #include "smtpgate_abi.h"
 #include "maps.h"
 #include "parse.h"
-
-/* User space changes single words under the running program: read each once, and whole. */
-#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+#include "sources.h"
 
 /*
  * A number of which the compiler knows nothing, so that it keeps the check of its bounds, and on
@@ -200,6 +198,7 @@ int smtpgate(struct xdp_md *ctx)
             verdict = refuse(settings);
             if (found && reason == SG_REASON_unlisted)
                 reason = SG_REASON_expired;
+            note_source(&flow, verdict);
         } else if (reason == SG_REASON_unlisted) {
             reason = SG_REASON_listed;
             if (flow.syn)

@@ -5,11 +5,11 @@
  * file, so nothing needs to be kept in sync.
  *
  * It must know nothing of libbpf, of the store or of packets. The includer provides the __u8 ..
- * __u64 types first (user code: <linux/types.h>; BPF code: vmlinux.h).
+ * __u64 and __s64 types first (user code: <linux/types.h>; BPF code: vmlinux.h).
  *
  * Rules: reasons, verdicts, modes and families are append-only, their numbers are never reused.
  * Any change to the size or the meaning of a map's key or value is a new SG_ABI, and with it a new
- * pin directory that is filled before the interfaces are switched over to it.
+ * pin directory that is filled before the interfaces are switched over to it. A new map is none.
  */
 #ifndef SMTPGATE_ABI_H
 #define SMTPGATE_ABI_H
@@ -176,6 +176,64 @@ struct sg_counters {
 };
 
 /*
+ * Map "sources": LRU hash of the unlisted sources that came, by guarded port. All interfaces share
+ * it. What a packet of a source that is in it adds is exact; which sources are in it, and which of
+ * their packets were looked at, is a matter of the budget.
+ */
+struct sg_source_key {
+    __u8 addr[16]; /* network order; IPv4: the first four, the others are zero */
+    __u16 port;    /* host order; 0: could not be known */
+    __u8 family;   /* enum sg_family */
+    __u8 reserved; /* 0 */
+};
+
+struct sg_source {
+    __u64 first_seen; /* CLOCK_BOOTTIME ns, as of the beginning of a jiffy */
+    __u64 last_seen;
+    __u64 packets;
+    __u64 attempts; /* SYN without ACK */
+    __u64 verdict;  /* enum sg_verdict, of the last packet */
+};
+
+/*
+ * 65,536 sources and ports are more than anybody reads, take some 8.5 MB for good (a map of this
+ * kind is made in full; that keeps the memory allocator out of the packet path), and at the rate at
+ * which newcomers are let in they turn over in 4.6 minutes at the very worst.
+ */
+#define SG_SOURCES_MAX 65536U
+
+/*
+ * Map "budget": per-CPU array, one element. What this CPU may spend, and what it could not write
+ * down: the packets in "sources" (as long as it did not have to forget any) and the untracked ones
+ * together are all packets that were judged, and had a source that could be read and was unlisted.
+ */
+struct sg_budget {
+    __u64 tick;    /* jiffies at the last packet */
+    __u64 now;     /* CLOCK_BOOTTIME ns, when that jiffy was first seen here */
+    __u64 touches; /* left in this jiffy */
+    __u64 untracked[SG_VERDICT_COUNT];
+};
+
+/*
+ * Map "newcomers": array, one element, 2 MiB. What all CPUs share: how many sources came into the
+ * table of late, and places at which those who would like to wait for a few seconds.
+ */
+#define SG_PLACES_BITS 18
+
+struct sg_place {
+    __u32 since;  /* when the one who waits here came first */
+    __u16 mark;   /* who that is */
+    __u8 returns; /* how often it came again */
+    __u8 known;   /* when a source of this place was last met in the table */
+};
+
+struct sg_newcomers {
+    __s64 recent;  /* newcomers, less what was forgiven since; may be below 0 by a few */
+    __u64 drained; /* CLOCK_BOOTTIME ns up to which it was */
+    struct sg_place places[1 << SG_PLACES_BITS];
+};
+
+/*
  * Pins, below the gate's bpffs directory. Links stand outside the ABI's directory: they survive a
  * change of ABI. <id> is the interface's number in the store: interface names may hold what bpffs
  * names may not (dots), and change.
@@ -184,6 +242,9 @@ struct sg_counters {
 #define SG_PIN_CONFIG    "config"
 #define SG_PIN_ALLOW4    "allow4"
 #define SG_PIN_ALLOW6    "allow6"
+#define SG_PIN_SOURCES   "sources"
+#define SG_PIN_BUDGET    "budget"
+#define SG_PIN_NEWCOMERS "newcomers"
 #define SG_PIN_COUNT_FMT "count_%u"
 #define SG_PIN_LINK_FMT  "link_%u"
 

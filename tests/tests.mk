@@ -12,7 +12,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
 # Each unit test names the modules it is linked with in its first lines: "// LINK: addr prefix err",
 # and libraries beside cmocka: "// LIBS: -lsqlite3".
-$(BUILD)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h user/*.c user/*.h bpf/parse.h) \
+$(BUILD)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h user/*.c user/*.h bpf/*.h) \
 		include/smtpgate_abi.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Ibpf $(TEST_CFLAGS) -o $@ $< \
@@ -56,6 +56,10 @@ $(BUILD)/shift_clock.so: tests/e2e/shift_clock.c
 bench: all $(BUILD)/policy_load
 	@tests/bench/policy.py
 
+# Reads the sources as the program does, to be compared with what bpftool reads.
+$(BUILD)/gate_sources: tests/e2e/gate_sources.c $(addprefix $(BUILD)/user/,gate.o addr.o who_why.o text.o err.o)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ -lbpf -lelf -lz
+
 # The whole program with sanitizers, for the golden tests and test_memory.py.
 ASAN_OBJ := $(USER_SRC:user/%.c=$(BUILD)/asan/%.o)
 $(BUILD)/asan/%.o: user/%.c Makefile | $(BUILD)/smtpgate.skel.h
@@ -78,7 +82,8 @@ deps:
 	@tests/deps.sh
 
 .PHONY: check-build
-check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so
+check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
+	$(BUILD)/gate_sources
 
 .PHONY: unit golden program e2e lint
 unit: $(UNIT_BIN)
@@ -87,7 +92,7 @@ golden: $(BUILD)/asan/smtpgate
 	tests/run $(GOLDEN_RUNS)
 program: $(BUILD)/progrun
 	tests/run $(PROGRAM_RUNS)
-e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so
+e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so $(BUILD)/gate_sources
 	tests/run $(E2E_RUNS)
 lint: all
 	tests/run $(CHECK_RUNS)
@@ -98,6 +103,16 @@ check:
 	@tests/deps.sh
 	@$(MAKE) --no-print-directory check-build
 	@tests/run $(CHECK_RUNS) $(UNIT_RUNS) $(FUZZ_RUNS) $(GOLDEN_RUNS) $(PROGRAM_RUNS) $(E2E_RUNS)
+
+# The random tests for long: SEED=N begins with that sequence again.
+STEPS ?= 20000
+CHANGES ?= 10000
+.PHONY: check-long
+check-long:
+	@tests/deps.sh
+	@$(MAKE) --no-print-directory all
+	@STEPS=$(STEPS) CHANGES=$(CHANGES) TEST_TIMEOUT=7200 V=1 tests/run tests/e2e/test_model.py \
+		tests/e2e/test_stream.py
 
 .PHONY: demo
 demo:

@@ -102,7 +102,7 @@ static struct bulk_place around(struct bulk_input *in, struct bulk_mark mark, si
     end = memchr(start, '\n', used);
     used = end ? (size_t)(end - start) : used;
     memcpy(in->shown, start, used);
-    used -= used && in->shown[used - 1] == '\r';
+    used -= used > before && in->shown[used - 1] == '\r';
     in->shown[used] = '\0';
     while ((nul = memchr(in->shown, '\0', used)))
         *nul = '?';

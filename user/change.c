@@ -118,7 +118,7 @@ static int is_behind(struct change *change, bool *ret_behind, struct err *e)
         return r;
     gate_read_state(change->gate, &state);
     *ret_behind = state.applied != change->before.revision || state.store_id != change->before.id ||
-                  sync_has_stale_link(&ifaces) ||
+                  sync_has_stale_link(&ifaces) || gate_lacks_maps(change->gate) ||
                   (deadlines && gate_clock_is_behind(change->gate, change->before.clock));
     return 0;
 }
@@ -189,6 +189,37 @@ int change_begin(const struct change_options *options, struct change *ret_change
         change.now = gate_now(change.gate, change.before.clock);
     if (r == 0 && options->author)
         store_set_author(change.store, options->author, change.now);
+    if (r < 0) {
+        change_end(&change);
+        return r;
+    }
+    *ret_change = change;
+    return 0;
+}
+
+static int look(const char *state, const char *bpffs, struct change *change, struct err *e)
+{
+    int r = gate_open(bpffs, false, &change->gate, e);
+
+    if (r == 0)
+        r = change_open_store(state, change->gate, STORE_READ, &change->store, e);
+    if (r == 0)
+        r = store_begin_read(change->store, e);
+    if (r == 0)
+        r = store_read_settings(change->store, &change->before, e);
+    if (r == 0)
+        r = read_guarding(change, e);
+    if (r == 0)
+        change->now = gate_now(change->gate, change->before.clock);
+    return r;
+}
+
+int change_begin_read(const char *state, const char *bpffs, struct change *ret_change,
+                      struct err *e)
+{
+    struct change change = {.lock = -1, .dry_run = true};
+    int r = look(state, bpffs, &change, e);
+
     if (r < 0) {
         change_end(&change);
         return r;

@@ -63,6 +63,13 @@ int change_fail_no_store(const char *state, struct err *e);
  */
 int change_begin(const struct change_options *options, struct change *ret_change, struct err *e);
 
+/*
+ * The state as it is, to look at: heals nothing, waits for nobody who is about to change it, and
+ * keeps nobody from it for longer than until change_end().
+ */
+int change_begin_read(const char *state, const char *bpffs, struct change *ret_change,
+                      struct err *e);
+
 /* The mode in force at the beginning, and what follows. */
 struct mode_plan change_mode_before(const struct change *change);
 

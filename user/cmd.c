@@ -117,8 +117,8 @@ const struct cmd cmd_table[] = {
      "  smtpgate confirm\n",
      "The kernel keeps the time: it goes back also if nothing runs any more. Asks\n"
      "first if somebody is connected now who would be cut off; --kick also ends the\n"
-     "sessions of all who are, in the relay, which would hang there until they time\n"
-     "out.\n",
+     "sessions of all who are not listed, by whatever interface they come: in the\n"
+     "relay they would hang until they time out.\n",
      OPT(CONFIRM) | OPT(KICK), 0, 0, cmd_enforce},
     {"preview", "", "who would be cut off", "who is connected now, and would be cut off",
      "  smtpgate preview\n"

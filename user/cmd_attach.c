@@ -103,14 +103,41 @@ static int parse_mode(const struct cmd_context *ctx, enum store_iface_mode *ret_
 
 /* ---- attach ---- */
 
+static bool carries(const struct sync_ifaces *ifaces, const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < ifaces->count; i++)
+        if (ifaces->items[i].link.state == GATE_LINK_HERE &&
+            !strcmp(ifaces->items[i].link.name, name))
+            return true;
+    return false;
+}
+
+/*
+ * Asks where an interface gets the gate that had none. Which one a session comes in by the kernel
+ * does not tell: some that are named may have been cut off on another one before.
+ */
+static int confirm_attach(const struct cmd_context *ctx, struct change *change,
+                          struct live *ret_live, struct err *e)
+{
+    _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
+    int r = change->gate ? sync_read_ifaces(change->store, change->gate, &ifaces, e) : 0;
+    size_t i;
+
+    for (i = 0; r == 0 && i < ctx->n_args; i++)
+        if (!carries(&ifaces, ctx->args[i]))
+            return live_confirm(ctx, change, LIVE_AS_ATTACHED, LIVE_WARN, ret_live, e);
+    return r;
+}
+
 /* All or nothing: what this command attached anew is taken off again. */
 static int attach_all(const struct cmd_context *ctx, struct change *change,
                       const enum store_iface_mode *mode, struct sync_result *results,
                       struct live *ret_live, struct err *e)
 {
     size_t i, done;
-    int r =
-        change->guarding ? 0 : live_confirm(ctx, change, LIVE_AS_ATTACHED, LIVE_WARN, ret_live, e);
+    int r = confirm_attach(ctx, change, ret_live, e);
 
     for (done = 0; r == 0 && done < ctx->n_args; done++) {
         r = sync_attach(change->store, change->gate, ctx->args[done], mode, &results[done], e);
@@ -137,12 +164,20 @@ static int check_names(const struct cmd_context *ctx, struct err *e)
     return r;
 }
 
-static int say_would_attach(const struct cmd_context *ctx)
+static int say_would_attach(const struct cmd_context *ctx, struct err *e)
 {
-    json_t *names = json_array();
+    _cleanup_change_ struct change change = {.lock = -1};
+    _cleanup_live_ struct live live = {0};
+    json_t *names;
     char name[CMD_NAME_MAX];
     size_t i;
+    int r = change_begin_read(ctx->state, ctx->bpffs, &change, e);
 
+    if (r == 0)
+        r = confirm_attach(ctx, &change, &live, e);
+    if (r < 0)
+        return r;
+    names = json_array();
     for (i = 0; i < ctx->n_args; i++) {
         text_escape(ctx->args[i], name, sizeof(name));
         out_done(&ctx->out, "%s: would be attached\n", name);
@@ -174,7 +209,7 @@ int cmd_attach(const struct cmd_context *ctx, struct err *e)
     if (r == 0)
         r = check_names(ctx, e);
     if (r == 0 && ctx->dry_run)
-        return say_would_attach(ctx);
+        return say_would_attach(ctx, e);
     if (r == 0)
         r = cmd_begin_with(ctx, &options, &change, e);
     if (r == 0)

@@ -54,12 +54,6 @@ static int fill(struct bulk *bulk, const struct cmd_context *ctx, bool equal, st
     return r == 0 ? additions_settle(additions, e) : r;
 }
 
-static int kick(struct bulk *bulk, struct err *e)
-{
-    return live_kick(bulk->ctx, &bulk->additions.change, bulk->losses.sets, bulk->losses.n_sets,
-                     &bulk->kicked, e);
-}
-
 static int commit(struct bulk *bulk, struct err *e)
 {
     const struct cmd_context *ctx = bulk->ctx;
@@ -69,15 +63,14 @@ static int commit(struct bulk *bulk, struct err *e)
 
     if (r == 0)
         r = live_confirm(ctx, &additions->change, LIVE_AS_IS, LIVE_WARN, &additions->live, e);
-    if (r == 0 && ctx->options[OPT_KICK] && ctx->dry_run)
-        r = kick(bulk, e);
-    if (r == 0)
+    if (r == 0 && !ctx->dry_run)
         r = change_commit(&additions->change, e);
     if (r < 0)
         return r;
     additions_say(additions);
-    if (ctx->options[OPT_KICK] && !ctx->dry_run)
-        return kick(bulk, e);
+    if (ctx->options[OPT_KICK])
+        return live_kick_deleted(ctx, &additions->change, bulk->losses.sets, bulk->losses.n_sets,
+                                 &bulk->kicked, e);
     live_say_hanging(ctx, &additions->live);
     return 0;
 }

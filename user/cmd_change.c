@@ -266,16 +266,13 @@ static const struct losses_verb disabling = {
     .account = "clears the list of",
 };
 
-/* Asks for those who are connected, commits, and with --kick ends what is cut off. */
+/* Asks for those who are connected, and commits. With -n the change stays to be looked at. */
 static int finish_closing(struct editing *editing, struct err *e)
 {
     const struct cmd_context *ctx = editing->ctx;
     int r = live_confirm(ctx, &editing->change, LIVE_AS_IS, LIVE_WARN, &editing->live, e);
 
-    if (r == 0 && ctx->options[OPT_KICK] && ctx->dry_run)
-        r = live_kick(ctx, &editing->change, editing->losses.sets, editing->losses.n_sets,
-                      &editing->kicked, e);
-    return r == 0 ? change_commit(&editing->change, e) : r;
+    return r == 0 && !ctx->dry_run ? change_commit(&editing->change, e) : r;
 }
 
 /* ---- delete ---- */
@@ -379,9 +376,9 @@ int cmd_delete(const struct cmd_context *ctx, struct err *e)
     say_still_in(&editing);
     outcome_say_mode(ctx, &editing.change, &editing.outcome);
     outcome_say_unattached(ctx, &editing.change, &editing.outcome);
-    if (ctx->options[OPT_KICK] && !ctx->dry_run)
-        r = live_kick(ctx, &editing.change, editing.losses.sets, editing.losses.n_sets,
-                      &editing.kicked, e);
+    if (ctx->options[OPT_KICK])
+        r = live_kick_deleted(ctx, &editing.change, editing.losses.sets, editing.losses.n_sets,
+                              &editing.kicked, e);
     else
         live_say_hanging(ctx, &editing.live);
     if (r < 0)

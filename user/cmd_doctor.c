@@ -3,16 +3,13 @@
  * doctor: reads settings, interfaces and listeners, has the ports asked, shows what it means
  * (doctor.h). One row of a table for each check. Changes nothing.
  */
-#include <grp.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cmd.h"
 #include "doctor.h"
+#include "rights.h"
 #include "sync.h"
-
-/* "nobody", on every Linux. */
-#define NOBODY 65534
 
 struct target {
     struct probe_target probe;
@@ -248,16 +245,6 @@ static int read_host(struct examination *x, struct err *e)
     return 0;
 }
 
-/*
- * From here on strangers' words are read: not with root's rights. Where giving them up is refused
- * (a user namespace without a nobody, a unit without CAP_SETUID), few are left.
- */
-static bool drop_root(void)
-{
-    return geteuid() != 0 || (setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
-                              setresuid(NOBODY, NOBODY, NOBODY) == 0);
-}
-
 static void ask(struct examination *x)
 {
     struct probe_target probes[PROBE_MAX];
@@ -267,7 +254,8 @@ static void ask(struct examination *x)
         return;
     for (i = 0; i < x->n_targets; i++)
         probes[i] = x->targets[i].probe;
-    (void)drop_root();
+    /* From here on strangers' words are read. Where that is refused few rights are left. */
+    (void)rights_drop();
     probe_ports(probes, x->n_targets, x->facts, &x->probe_error);
 }
 

@@ -66,6 +66,19 @@ static void say_plan(const struct switching *switching)
         out_note(&ctx->out, "to stay with it: smtpgate confirm\n");
 }
 
+/* The time begins with the answer, not with the question. */
+static int restart_time(struct switching *switching, struct err *e)
+{
+    struct change *change = &switching->change;
+    int64_t late = gate_now(change->gate, change->before.clock) - change->now;
+
+    if (!switching->after.until || late <= 0)
+        return 0;
+    change->now += late;
+    switching->after.until += late;
+    return store_set_plan(change->store, &switching->after, e);
+}
+
 static int finish(struct switching *switching, struct err *e)
 {
     const struct cmd_context *ctx = switching->ctx;
@@ -77,9 +90,9 @@ static int finish(struct switching *switching, struct err *e)
 
     if (r == 0)
         r = live_confirm(ctx, &switching->change, LIVE_AS_IS, LIVE_ASK, &switching->live, e);
-    if (r == 0 && kick && ctx->dry_run)
-        r = live_kick(ctx, &switching->change, NULL, 0, &switching->kicked, e);
     if (r == 0)
+        r = restart_time(switching, e);
+    if (r == 0 && !ctx->dry_run)
         r = change_commit(&switching->change, e);
     if (r < 0)
         return r;
@@ -87,8 +100,8 @@ static int finish(struct switching *switching, struct err *e)
         say_plan(switching);
     else
         out_done(&ctx->out, "mode is %s already\n", cmd_mode_name(after->mode));
-    if (kick && !ctx->dry_run)
-        r = live_kick(ctx, &switching->change, NULL, 0, &switching->kicked, e);
+    if (kick)
+        r = live_kick_dropped(ctx, &switching->change, &switching->kicked, e);
     else
         live_say_hanging(ctx, &switching->live);
     if (r < 0)

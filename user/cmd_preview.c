@@ -1,46 +1,55 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* preview: who would be cut off if the list were enforced. Changes nothing. */
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "files.h"
-
-/* Names asked for, each of which may take its time. */
-#define NAMES_MAX 50
+#include "names.h"
+#include "seen.h"
 
 /* ---- names, if they are asked for ---- */
 
-static const char *look_up(const struct addr *address, char name[NI_MAXHOST])
-{
-    struct sockaddr_in6 ip6 = {.sin6_family = AF_INET6};
-    struct sockaddr_in ip4 = {.sin_family = AF_INET};
-    bool is_ip4 = address->family == ADDR_IP4;
-    char found[NI_MAXHOST];
+struct naming {
+    json_t *sources[NAMES_MAX];
+    struct addr addresses[NAMES_MAX];
+    char names[NAMES_MAX][NAMES_TEXT_MAX];
+    size_t count;
+};
 
-    memcpy(&ip4.sin_addr, address->bytes, sizeof(ip4.sin_addr));
-    memcpy(&ip6.sin6_addr, address->bytes, sizeof(ip6.sin6_addr));
-    if (getnameinfo(is_ip4 ? (struct sockaddr *)&ip4 : (struct sockaddr *)&ip6,
-                    is_ip4 ? sizeof(ip4) : sizeof(ip6), found, sizeof(found), NULL, 0, NI_NAMEREQD))
-        found[0] = '\0';
-    return text_escape_ascii(found, name, NI_MAXHOST);
-}
-
-/* A "name" for each source, null where there is none. */
-static void add_names(json_t *sources)
+/* The first of them, as many as half of what can be asked for. */
+static void collect(struct naming *naming, json_t *sources)
 {
-    char name[NI_MAXHOST];
-    struct addr address;
     json_t *source;
     size_t i;
 
     json_array_foreach (sources, i, source) {
         const char *text = json_string_value(json_object_get(source, "address"));
 
-        if (i < NAMES_MAX && text && addr_parse(text, &address, NULL) == 0)
-            json_object_set_new(source, "name", out_json_text(look_up(&address, name)));
+        if (i == NAMES_MAX / 2)
+            return;
+        if (!text || addr_parse(text, &naming->addresses[naming->count], NULL) < 0)
+            continue;
+        naming->sources[naming->count++] = source;
     }
+}
+
+/* A "name" for each of the sources, null where there is none. */
+static int add_names(json_t *kept, json_t *cut, struct err *e)
+{
+    _cleanup_free_ struct naming *naming = calloc(1, sizeof(*naming));
+    char shown[NAMES_TEXT_MAX];
+    size_t i;
+
+    if (!naming)
+        return cmd_fail_memory(e);
+    collect(naming, cut);
+    collect(naming, kept);
+    names_find(naming->addresses, naming->count, naming->names);
+    for (i = 0; i < naming->count; i++)
+        json_object_set_new(
+            naming->sources[i], "name",
+            out_json_text(text_escape_ascii(naming->names[i], shown, sizeof(shown))));
+    return 0;
 }
 
 /* ---- the answer ---- */
@@ -70,24 +79,76 @@ static void say_side(const struct cmd_context *ctx, const struct cut *cut, enum 
     say_names(&ctx->out, sources);
 }
 
-static int show(const struct cmd_context *ctx, const struct live *live)
+/* What the judgement is of. */
+struct previewed {
+    struct live live;
+    struct seen seen;
+};
+
+static void cleanup_previewed(struct previewed *previewed)
 {
-    json_t *kept = cut_json(&live->cut, CUT_KEPT), *cut = cut_json(&live->cut, CUT_CUT);
+    live_free(&previewed->live);
+    seen_free(&previewed->seen);
+}
+
+static void say_seen(const struct out *out, const struct seen *seen)
+{
+    char lines[SEEN_TEXT_MAX];
+
+    out_text(out, "seen without an entry, of late: %zu that would be kept out\n%s", seen->n_out,
+             seen_print(seen, lines));
+    if (seen->count > seen->n_out)
+        out_text(out, "  %zu that would be let in\n", seen->count - seen->n_out);
+    if (seen->untracked)
+        out_text(out, "  %llu packets of others were too many to write down\n",
+                 (unsigned long long)seen->untracked);
+}
+
+static void say(const struct cmd_context *ctx, const struct previewed *previewed, json_t *kept,
+                json_t *cut)
+{
+    const struct live *live = &previewed->live;
     char own[CUT_SELF_MAX];
 
-    if (ctx->options[OPT_NAMES]) {
-        add_names(kept);
-        add_names(cut);
+    if (live->known) {
+        out_text(&ctx->out, "connected now; if the list were enforced:\n");
+        say_side(ctx, &live->cut, CUT_KEPT, "kept", kept);
+        say_side(ctx, &live->cut, CUT_CUT, "cut off", cut);
+    } else {
+        out_text(&ctx->out, "connected now: not known\n");
     }
-    out_text(&ctx->out, "connected now; if the list were enforced:\n");
-    say_side(ctx, &live->cut, CUT_KEPT, "kept", kept);
-    say_side(ctx, &live->cut, CUT_CUT, "cut off", cut);
+    say_seen(&ctx->out, &previewed->seen);
     if (*cut_print_self(&live->actor, &live->self, own))
         out_text(&ctx->out, "%s\n", own);
-    out_json(&ctx->out,
-             json_pack("{s:b, s:o, s:o, s:o}", "known", live->known, "kept", kept, "cut", cut,
-                       "own_address_cut", live->self.n_ports ? json_true() : json_false()));
-    return 0;
+}
+
+static int show(const struct cmd_context *ctx, const struct previewed *previewed, struct err *e)
+{
+    const struct live *live = &previewed->live;
+    json_t *kept = cut_json(&live->cut, CUT_KEPT), *cut = cut_json(&live->cut, CUT_CUT);
+    int r = ctx->options[OPT_NAMES] ? add_names(kept, cut, e) : 0;
+
+    if (r == 0)
+        say(ctx, previewed, kept, cut);
+    if (r == 0)
+        out_json(&ctx->out, json_pack("{s:b, s:O, s:O, s:b, s:o, s:I}", "known", live->known,
+                                      "kept", kept, "cut", cut, "own_address_cut",
+                                      live->self.n_ports > 0, "seen", seen_json(&previewed->seen),
+                                      "untracked", (json_int_t)previewed->seen.untracked));
+    json_decref(kept);
+    json_decref(cut);
+    return r;
+}
+
+/* An empty list would keep out everybody, and is never enforced. */
+static int say_empty(const struct cmd_context *ctx, struct change *change, struct err *e)
+{
+    struct store_rules rules = {0};
+    int r = store_read_rules(change->store, &rules, e);
+
+    if (r == 0 && !rules.host && !rules.accounts)
+        out_note(&ctx->out, "the list is empty: the gate stays off until the first entry\n");
+    return r;
 }
 
 /* As if @path were applied; @additions is left with the change. */
@@ -108,18 +169,29 @@ static int apply_file(const struct cmd_context *ctx, const char *path, struct ad
     return r == 0 ? source_delete_others(additions, &ids, &losses, e) : r;
 }
 
-int cmd_preview(const struct cmd_context *ctx, struct err *e)
+static int judge(const struct cmd_context *ctx, struct previewed *ret_previewed, struct err *e)
 {
-    struct cmd_context reading = *ctx;
     _cleanup_additions_ struct additions additions = {.change = {.lock = -1}};
-    _cleanup_live_ struct live live = {0};
+    const char *file = ctx->options[OPT_WITH];
+    struct cmd_context reading = *ctx;
     int r;
 
     reading.dry_run = true;
     reading.yes = true;
-    r = ctx->options[OPT_WITH] ? apply_file(&reading, ctx->options[OPT_WITH], &additions, e)
-                               : additions_begin(&additions, &reading, e);
+    r = file ? apply_file(&reading, file, &additions, e)
+             : change_begin_read(ctx->state, ctx->bpffs, &additions.change, e);
     if (r == 0)
-        r = live_judge(ctx, &additions.change, LIVE_AS_ENFORCING, &live, e);
-    return r == 0 ? show(ctx, &live) : r;
+        r = say_empty(ctx, &additions.change, e);
+    if (r == 0)
+        r = live_judge(ctx, &additions.change, LIVE_AS_ENFORCING, &ret_previewed->live, e);
+    return r == 0 ? seen_read(&additions.change, &ret_previewed->seen, e) : r;
+}
+
+/* Names may take their time, in which others want to change something: the store is closed. */
+int cmd_preview(const struct cmd_context *ctx, struct err *e)
+{
+    __attribute__((cleanup(cleanup_previewed))) struct previewed previewed = {0};
+    int r = judge(ctx, &previewed, e);
+
+    return r == 0 ? show(ctx, &previewed, e) : r;
 }

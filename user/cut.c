@@ -287,8 +287,8 @@ const char *cut_print_self(const struct actor *actor, const struct cut_self *sel
     buf[0] = '\0';
     if (!self->n_ports)
         return buf;
-    put(&text, "your own address %s will no longer reach port%s ",
-        addr_print(&actor->ssh_client, address), plural(self->n_ports));
+    put(&text, "your own address %s loses port%s ", addr_print(&actor->ssh_client, address),
+        plural(self->n_ports));
     put_ports(&text, self->ports, self->n_ports);
     if (self->shell)
         put(&text, ": this SSH session, on port %u, ends with it", actor->ssh_port);

@@ -30,11 +30,15 @@ enum map {
     MAP_CONFIG,
     MAP_ALLOW4,
     MAP_ALLOW6,
+    MAP_SOURCES,
+    MAP_BUDGET,
+    MAP_NEWCOMERS,
     SHARED_MAPS, /* how many of them all interfaces share */
     MAP_COUNTERS = SHARED_MAPS,
 };
 
-static const char *const map_pins[SHARED_MAPS] = {SG_PIN_CONFIG, SG_PIN_ALLOW4, SG_PIN_ALLOW6};
+static const char *const map_pins[SHARED_MAPS] = {SG_PIN_CONFIG,  SG_PIN_ALLOW4, SG_PIN_ALLOW6,
+                                                  SG_PIN_SOURCES, SG_PIN_BUDGET, SG_PIN_NEWCOMERS};
 
 struct gate {
     char dir[PIN_PATH_MAX / 2];
@@ -135,6 +139,15 @@ static int map_has_shape(int fd, enum map which)
     case MAP_ALLOW6:
         return info.type == BPF_MAP_TYPE_LPM_TRIE && info.key_size == sizeof(struct sg_key6) &&
                info.value_size == sizeof(struct sg_allow);
+    case MAP_SOURCES: /* how many it holds is no part of the shape */
+        return info.type == BPF_MAP_TYPE_LRU_HASH &&
+               info.key_size == sizeof(struct sg_source_key) &&
+               info.value_size == sizeof(struct sg_source);
+    case MAP_BUDGET:
+        return info.type == BPF_MAP_TYPE_PERCPU_ARRAY &&
+               info.value_size == sizeof(struct sg_budget);
+    case MAP_NEWCOMERS:
+        return info.type == BPF_MAP_TYPE_ARRAY && info.value_size == sizeof(struct sg_newcomers);
     case MAP_COUNTERS:
         return info.type == BPF_MAP_TYPE_PERCPU_ARRAY &&
                info.value_size == sizeof(struct sg_counters);
@@ -235,6 +248,16 @@ bool gate_is_whole(const struct gate *gate)
     return gate->maps[MAP_CONFIG] >= 0 && gate->maps[MAP_ALLOW4] >= 0 &&
            gate->maps[MAP_ALLOW6] >= 0 &&
            __atomic_load_n(&gate->config->abi, __ATOMIC_ACQUIRE) == SG_ABI;
+}
+
+bool gate_lacks_maps(const struct gate *gate)
+{
+    unsigned int i;
+
+    for (i = 0; i < SHARED_MAPS; i++)
+        if (gate->maps[i] < 0)
+            return true;
+    return false;
 }
 
 uint64_t gate_store_id(const struct gate *gate)
@@ -369,7 +392,8 @@ static int make_dirs(const char *path, struct err *e)
 static struct bpf_map *skeleton_map(struct smtpgate_bpf *skel, unsigned int which)
 {
     struct bpf_map *const maps[SHARED_MAPS] = {skel->maps.config, skel->maps.allow4,
-                                               skel->maps.allow6};
+                                               skel->maps.allow6, skel->maps.sources,
+                                               skel->maps.budget, skel->maps.newcomers};
 
     return maps[which];
 }
@@ -412,7 +436,7 @@ int gate_make_maps(struct gate *gate, struct err *e)
     unsigned int i;
     int r;
 
-    if (gate->maps[MAP_CONFIG] >= 0 && gate->maps[MAP_ALLOW4] >= 0 && gate->maps[MAP_ALLOW6] >= 0)
+    if (!gate_lacks_maps(gate))
         return 0;
     /* Whatever was in force, it is not in the new ones. */
     if (gate->config)
@@ -816,6 +840,112 @@ int gate_lets_in(struct gate *gate, const struct addr *addr, bool *ret_in, struc
     }
 }
 
+/* ---- unlisted sources ---- */
+
+/* What one call brings; a bucket of the table has to fit, and holds one or a few. */
+#define SOURCES_PIECE 1024
+
+struct piece {
+    struct sg_source_key keys[SOURCES_PIECE];
+    struct sg_source values[SOURCES_PIECE];
+};
+
+/* False for what only another version's program can have written. */
+static bool source_from(const struct gate *gate, const struct sg_source_key *key,
+                        const struct sg_source *value, struct gate_source *source)
+{
+    if ((key->family != SG_FAMILY_IP4 && key->family != SG_FAMILY_IP6) ||
+        value->verdict >= SG_VERDICT_COUNT)
+        return false;
+    *source = (struct gate_source){
+        .addr.family = key->family == SG_FAMILY_IP4 ? ADDR_IP4 : ADDR_IP6,
+        .port = key->port,
+        .verdict = (enum sg_verdict)value->verdict,
+        .packets = value->packets,
+        .attempts = value->attempts,
+        .first_seen = boot_to_unix(gate, value->first_seen),
+        .last_seen = boot_to_unix(gate, value->last_seen),
+    };
+    memcpy(source->addr.bytes, key->addr, addr_len(source->addr.family));
+    return true;
+}
+
+/*
+ * By buckets, which stay where they are: a walk from key to key begins anew when the key it stands
+ * on is pushed out, and need not end in a flood.
+ */
+int gate_each_source(const struct gate *gate,
+                     int (*fn)(const struct gate_source *source, void *arg), void *arg,
+                     struct err *e)
+{
+    _cleanup_free_ struct piece *piece = malloc(sizeof(*piece));
+    __u32 i, count, bucket;
+    bool first = true;
+    int r = 0;
+
+    if (!piece)
+        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
+    while (r == 0 && gate->maps[MAP_SOURCES] >= 0) {
+        count = SOURCES_PIECE;
+        r = bpf_map_lookup_batch(gate->maps[MAP_SOURCES], first ? NULL : &bucket, &bucket,
+                                 piece->keys, piece->values, &count, NULL);
+        if (r < 0 && r != -ENOENT)
+            return fail_kernel(r, "read the sources", e);
+        for (i = 0; i < count; i++) {
+            struct gate_source source;
+            int end = source_from(gate, &piece->keys[i], &piece->values[i], &source)
+                          ? fn(&source, arg)
+                          : 0;
+
+            if (end)
+                return end;
+        }
+        first = false;
+    }
+    return 0;
+}
+
+/* A per-CPU map's one element, for all CPUs; the caller frees @ret_values. */
+static int read_per_cpu(int fd, size_t size, void **ret_values, int *ret_cpus, const char *what,
+                        struct err *e)
+{
+    _cleanup_free_ void *values = NULL;
+    const __u32 zero = 0;
+    int r, cpus = libbpf_num_possible_cpus();
+
+    if (cpus < 1)
+        return fail_kernel(cpus < 0 ? cpus : -EINVAL, what, e);
+    values = calloc((size_t)cpus, size);
+    if (!values)
+        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
+    r = bpf_map_lookup_elem(fd, &zero, values);
+    if (r < 0)
+        return fail_kernel(r, what, e);
+    *ret_values = TAKE_PTR(values);
+    *ret_cpus = cpus;
+    return 0;
+}
+
+int gate_read_untracked(const struct gate *gate, uint64_t ret_packets[SG_VERDICT_COUNT],
+                        struct err *e)
+{
+    _cleanup_free_ void *values = NULL;
+    const struct sg_budget *budgets;
+    int cpu, cpus, verdict, r = 0;
+
+    if (gate->maps[MAP_BUDGET] >= 0)
+        r = read_per_cpu(gate->maps[MAP_BUDGET], sizeof(*budgets), &values, &cpus,
+                         "read the untracked packets", e);
+    if (r < 0)
+        return r;
+    memset(ret_packets, 0, SG_VERDICT_COUNT * sizeof(*ret_packets));
+    budgets = values;
+    for (cpu = 0; budgets && cpu < cpus; cpu++)
+        for (verdict = 0; verdict < SG_VERDICT_COUNT; verdict++)
+            ret_packets[verdict] += budgets[cpu].untracked[verdict];
+    return 0;
+}
+
 /* ---- interfaces ---- */
 
 /* The maps a program uses, against those that are pinned now. */
@@ -854,10 +984,7 @@ static bool link_is_current(const struct gate *gate, uint32_t id, __u32 prog_id)
     count_path(gate, id, path);
     count = get_pin(gate, path);
 
-    const int fds[] = {gate->maps[MAP_CONFIG], gate->maps[MAP_ALLOW4], gate->maps[MAP_ALLOW6],
-                       count};
-
-    return program_uses(prog_id, fds, ARRAY_SIZE(fds));
+    return program_uses(prog_id, &count, 1) && program_uses(prog_id, gate->maps, SHARED_MAPS);
 }
 
 /*
@@ -1207,12 +1334,13 @@ static void add_counters(struct sg_counters *sum, const struct sg_counters *more
 int gate_read_counters(struct gate *gate, uint32_t id, struct sg_counters *ret_counters,
                        struct err *e)
 {
-    _cleanup_free_ struct sg_counters *per_cpu = NULL;
+    _cleanup_free_ void *values = NULL;
+    const struct sg_counters *per_cpu;
     struct bpf_map_info info = {0};
-    __u32 len = sizeof(info), zero = 0;
+    __u32 len = sizeof(info);
     char path[PIN_PATH_MAX];
     _cleanup_close_ int fd = -1;
-    int r, cpu, cpus = libbpf_num_possible_cpus();
+    int r, cpu, cpus = 0;
 
     count_path(gate, id, path);
     fd = get_pin(gate, path);
@@ -1222,14 +1350,12 @@ int gate_read_counters(struct gate *gate, uint32_t id, struct sg_counters *ret_c
     if (fd < 0)
         return fail_kernel(fd, "read the counters", e);
     r = bpf_obj_get_info_by_fd(fd, &info, &len);
-    if (r < 0 || info.value_size != sizeof(*per_cpu) || cpus < 1)
+    if (r < 0 || info.value_size != sizeof(*per_cpu))
         return fail_kernel(r < 0 ? r : -EINVAL, "read the counters", e);
-    per_cpu = calloc((size_t)cpus, sizeof(*per_cpu));
-    if (!per_cpu)
-        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
-    r = bpf_map_lookup_elem(fd, &zero, per_cpu);
+    r = read_per_cpu(fd, sizeof(*per_cpu), &values, &cpus, "read the counters", e);
     if (r < 0)
-        return fail_kernel(r, "read the counters", e);
+        return r;
+    per_cpu = values;
     for (cpu = 0; cpu < cpus; cpu++)
         add_counters(ret_counters, &per_cpu[cpu]);
     return 0;

@@ -33,8 +33,11 @@ int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct e
 void gate_close(struct gate *gate);
 DEFINE_CLEANUP(struct gate *, gate_close)
 
-/* All three shared maps are there, of this ABI's shape, and were filled once. */
+/* The maps that decide are there, of this ABI's shape, and were filled once. */
 bool gate_is_whole(const struct gate *gate);
+
+/* A shared map is missing, if only one that decides nothing: an older version did not have it. */
+bool gate_lacks_maps(const struct gate *gate);
 
 /*
  * Something in the kernel belongs to a store: settings that bear its number, or a pinned link.
@@ -51,8 +54,8 @@ bool gate_is_present(const struct gate *gate);
 int gate_need_bpffs(const struct gate *gate, struct err *e);
 
 /*
- * Makes and pins the shared maps that are missing. The new
- * new ones are empty: nothing uses them before gate_attach(), the caller fills them first.
+ * Makes and pins the shared maps that are missing. The new ones are empty: nothing uses them before
+ * gate_attach(), the caller fills them first.
  */
 int gate_make_maps(struct gate *gate, struct err *e);
 
@@ -130,6 +133,32 @@ int gate_lookup(struct gate *gate, const struct prefix *prefix, struct gate_use 
                 struct err *e);
 /* Whether the program would find @addr listed. */
 int gate_lets_in(struct gate *gate, const struct addr *addr, bool *ret_in, struct err *e);
+
+/* ---- unlisted sources ---- */
+
+/* One that came, to one port. */
+struct gate_source {
+    struct addr addr;
+    uint16_t port;           /* 0: could not be known */
+    enum sg_verdict verdict; /* of the last packet */
+    uint64_t packets;        /* that were written down; more may have come */
+    uint64_t attempts;
+    uint64_t first_seen; /* Unix seconds */
+    uint64_t last_seen;
+};
+
+/*
+ * Every source in the table once, in no order. It is read in pieces while the program goes on: one
+ * that comes or goes meanwhile may or may not be met. Callbacks return 0 to go on; anything else
+ * ends the walk and is returned. No table, no sources.
+ */
+int gate_each_source(const struct gate *gate,
+                     int (*fn)(const struct gate_source *source, void *arg), void *arg,
+                     struct err *e);
+
+/* Packets of unlisted sources that were not written down, by verdict. */
+int gate_read_untracked(const struct gate *gate, uint64_t ret_packets[SG_VERDICT_COUNT],
+                        struct err *e);
 
 /* ---- interfaces ---- */
 

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "iface.h"
+
 /* ---- who is let in, before and after ---- */
 
 struct sides {
@@ -85,8 +87,26 @@ static bool read_sessions(const struct cmd_context *ctx, struct live *live)
     live->known =
         session_list(live->ports, live->n_ports, &live->sessions, &live->n_sessions, &problem) == 0;
     if (!live->known)
-        out_note(&ctx->out, "who is connected now could not be seen: %s\n", problem.message);
+        out_note(&ctx->out, "who is connected now could not be seen: %s%s%s\n", problem.message,
+                 problem.hint[0] ? ": " : "", problem.hint);
     return live->known;
+}
+
+/* Who comes from this host itself, as through a tunnel that ends here, never meets the gate. */
+static void read_actor(struct actor *ret_actor)
+{
+    _cleanup_free_ struct iface_address *own = NULL;
+    struct err ignored;
+    size_t i, n = 0;
+
+    actor_read(ret_actor);
+    if (!ret_actor->has_ssh_client || iface_read_addresses(&own, &n, &ignored) < 0)
+        return;
+    if (iface_is_loopback(&ret_actor->ssh_client))
+        ret_actor->has_ssh_client = false;
+    for (i = 0; i < n; i++)
+        if (!addr_cmp(&own[i].address, &ret_actor->ssh_client))
+            ret_actor->has_ssh_client = false;
 }
 
 int live_judge(const struct cmd_context *ctx, struct change *change, enum live_as as,
@@ -100,7 +120,8 @@ int live_judge(const struct cmd_context *ctx, struct change *change, enum live_a
     if (r < 0)
         return r;
     read_ports(&change->before, &sides.after, &live);
-    actor_read(&live.actor);
+    live.trial = mode_at(sides.after.on, &sides.after.plan, change->now).until != 0;
+    read_actor(&live.actor);
     r = cut_judge_self(&live.actor, live.ports, live.n_ports, &before, &after, &live.self, e);
     if (r == 0 && read_sessions(ctx, &live))
         r = cut_split(live.sessions, live.n_sessions, &before, &after, &live.cut, e);
@@ -114,7 +135,7 @@ int live_judge(const struct cmd_context *ctx, struct change *change, enum live_a
 /* ---- asking ---- */
 
 /* Whether the change can cut anybody off at all. */
-static int can_close(struct change *change, bool *ret_close, struct err *e)
+static int can_close(struct change *change, enum live_as as, bool *ret_close, struct err *e)
 {
     const struct delta *delta = store_delta(change->store);
     struct store_settings after;
@@ -124,8 +145,11 @@ static int can_close(struct change *change, bool *ret_close, struct err *e)
 
     if (r < 0)
         return r;
-    *ret_close = !mode_drops(change_mode_before(change).mode) &&
-                 mode_drops(mode_at(after.on, &after.plan, change->now).mode);
+    *ret_close = false;
+    if (!mode_drops(mode_at(after.on, &after.plan, change->now).mode) ||
+        (as == LIVE_AS_IS && !change->guarding))
+        return 0;
+    *ret_close = as == LIVE_AS_ATTACHED || !mode_drops(change_mode_before(change).mode);
     for (i = 0; i < after.n_ports; i++)
         *ret_close |= after.ports[i].guarded && !is_guarded(&change->before, after.ports[i].port);
     for (item = 0; item < delta->count && !*ret_close; item++)
@@ -161,8 +185,11 @@ static int ask(const struct cmd_context *ctx, const struct live *live, enum live
 {
     char what[128];
 
+    /* A script is told to confirm what ends somebody's session, no more. */
+    bool ends = live->cut.n_sessions[CUT_CUT] || live->self.shell;
+
     name_them(ctx, live);
-    if (ask == LIVE_WARN && !out_can_ask())
+    if ((ask == LIVE_WARN || !ends) && !out_can_ask())
         return 0;
     describe(live, what, sizeof(what));
     return cmd_confirm(ctx, what, e);
@@ -172,8 +199,8 @@ int live_confirm(const struct cmd_context *ctx, struct change *change, enum live
                  enum live_ask how, struct live *ret_live, struct err *e)
 {
     _cleanup_live_ struct live live = {0};
-    bool close = as != LIVE_AS_IS;
-    int r = close ? 0 : can_close(change, &close, e);
+    bool close;
+    int r = can_close(change, as, &close, e);
 
     if (r == 0 && close)
         r = live_judge(ctx, change, as, &live, e);
@@ -194,10 +221,11 @@ void live_say_hanging(const struct cmd_context *ctx, const struct live *live)
 
     if (!ctx->dry_run && sessions)
         out_note(&ctx->out,
-                 "%zu session%s cut off, but open in the relay until %s: to end %s now:"
+                 "%zu session%s off, but stay%s open in the relay until %s; to end %s now%s:"
                  " smtpgate enforce --kick\n",
-                 sessions, sessions == 1 ? " is" : "s are",
-                 sessions == 1 ? "it times out" : "they time out", sessions == 1 ? "it" : "them");
+                 sessions, sessions == 1 ? " is cut" : "s are cut", sessions == 1 ? "s" : "",
+                 sessions == 1 ? "it times out" : "they time out", sessions == 1 ? "it" : "them",
+                 live->trial ? ", and stay with enforce" : "");
 }
 
 static bool is_in(const struct addr *address, const struct who *sets, size_t n)
@@ -214,7 +242,7 @@ static bool is_in(const struct addr *address, const struct who *sets, size_t n)
 /* What the kicked ones are judged by. */
 struct kicking {
     struct sides sides;
-    const struct who *sets;
+    const struct who *sets; /* NULL: whoever is dropped */
     size_t n;
 };
 
@@ -223,7 +251,7 @@ static int may_stay(void *context, const struct addr *address, uint16_t port, st
 {
     struct kicking *kicking = context;
 
-    if (!kicking->n)
+    if (!kicking->sets)
         return lets_in_after(&kicking->sides, address, port, e);
     return is_in(address, kicking->sets, kicking->n) ? is_covered(kicking->sides.change, address, e)
                                                      : 1;
@@ -263,36 +291,56 @@ static void say_kicked(const struct cmd_context *ctx, const struct live *live)
                  sessions == 1 ? "" : "s", cut_print(&live->cut, CUT_CUT, lines));
 }
 
-/* The change itself is done. */
-static int fail_kick(int r, struct err *e)
+static int fail_kick(const struct cmd_context *ctx, int r, struct err *e)
 {
     struct err why = *e;
 
+    if (ctx->dry_run)
+        return r;
     err_set(e, r, why.code, "the change is in force, but not all sessions were ended: %.300s",
             why.message);
     err_hint(e, "%s", why.hint);
     return r;
 }
 
-int live_kick(const struct cmd_context *ctx, struct change *change, const struct who *sets,
-              size_t n, json_t **ret_kicked, struct err *e)
+static int kick(const struct cmd_context *ctx, struct kicking *kicking, json_t **ret_kicked,
+                struct err *e)
 {
-    struct kicking kicking = {.sides = {.change = change}, .sets = sets, .n = n};
-    const struct cut_rule all = {everybody, NULL}, stay = {may_stay, &kicking};
+    const struct cut_rule all = {everybody, NULL}, stay = {may_stay, kicking};
+    struct sides *sides = &kicking->sides;
     _cleanup_live_ struct live live = {0};
-    int r = store_read_settings(change->store, &kicking.sides.after, e);
+    int r = store_read_settings(sides->change->store, &sides->after, e);
 
     if (r < 0)
         return r;
-    read_ports(&kicking.sides.after, &kicking.sides.after, &live);
+    read_ports(&sides->after, &sides->after, &live);
     r = session_list(live.ports, live.n_ports, &live.sessions, &live.n_sessions, e);
     if (r == 0)
         r = cut_split(live.sessions, live.n_sessions, &all, &stay, &live.cut, e);
     if (r == 0 && !ctx->dry_run)
         r = end_sessions(&live, &stay, e);
     if (r < 0)
-        return fail_kick(r, e);
+        return fail_kick(ctx, r, e);
     say_kicked(ctx, &live);
     *ret_kicked = cut_json(&live.cut, CUT_CUT);
     return 0;
+}
+
+int live_kick_deleted(const struct cmd_context *ctx, struct change *change, const struct who *sets,
+                      size_t n, json_t **ret_kicked, struct err *e)
+{
+    struct kicking kicking = {.sides = {.change = change}, .sets = sets, .n = n};
+
+    if (n)
+        return kick(ctx, &kicking, ret_kicked, e);
+    *ret_kicked = json_array();
+    return 0;
+}
+
+int live_kick_dropped(const struct cmd_context *ctx, struct change *change, json_t **ret_kicked,
+                      struct err *e)
+{
+    struct kicking kicking = {.sides = {.change = change}};
+
+    return kick(ctx, &kicking, ret_kicked, e);
 }

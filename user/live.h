@@ -20,6 +20,7 @@ struct live {
     uint16_t ports[SESSION_PORTS_MAX]; /* guarded before or after, ascending */
     size_t n_ports;
     bool known; /* the sessions could be read; else nothing of it is filled */
+    bool trial; /* what comes after the change is for a time only */
 };
 
 void live_free(struct live *live);
@@ -46,7 +47,8 @@ enum live_ask {
 
 /*
  * Before the commit: if the change cuts somebody off who is connected now, or the operator's own
- * address, names them and asks. Costs nothing where the change lets in all that was let in before.
+ * address, names them and asks (without a terminal for the sake of sessions only). Costs nothing
+ * where the change lets in all that was let in before.
  * @ret_live is for live_say_hanging(); nothing is in it after an error.
  */
 int live_confirm(const struct cmd_context *ctx, struct change *change, enum live_as as,
@@ -56,11 +58,16 @@ int live_confirm(const struct cmd_context *ctx, struct change *change, enum live
 void live_say_hanging(const struct cmd_context *ctx, const struct live *live);
 
 /*
- * After the commit (with -n before, while the change is there to see), --kick: ends the sessions
- * that no entry covers, from one of the @n sets (whatever the mode), or with none given, those that
- * the gate drops. Says whose. @ret_kicked: their JSON.
+ * --kick, after the commit (with -n instead of it, while the change is there to see). Says whose
+ * sessions were ended; @ret_kicked is their JSON.
+ *
+ * Those from one of the @n sets that no entry covers, whatever the mode.
  */
-int live_kick(const struct cmd_context *ctx, struct change *change, const struct who *sets,
-              size_t n, json_t **ret_kicked, struct err *e);
+int live_kick_deleted(const struct cmd_context *ctx, struct change *change, const struct who *sets,
+                      size_t n, json_t **ret_kicked, struct err *e);
+
+/* Those that the gate drops. */
+int live_kick_dropped(const struct cmd_context *ctx, struct change *change, json_t **ret_kicked,
+                      struct err *e);
 
 #endif

@@ -250,7 +250,13 @@ void out_error(const struct out *out, const char *command, const struct err *e)
 
 bool out_can_ask(void)
 {
-    return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+    pid_t front;
+
+    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+        return false;
+    /* In the background reading would stop the process; a terminal that is not its own does not. */
+    front = tcgetpgrp(STDIN_FILENO);
+    return front < 0 || front == getpgrp();
 }
 
 int out_ask(const char *question)

@@ -48,8 +48,9 @@ int session_list(const uint16_t *ports, size_t n_ports, struct session **ret_ses
 bool session_is_proven(const struct session *session);
 
 /*
- * Ends it at once, whatever its server does; the other side gets a reset. 0 also when it has ended
- * by itself meanwhile. Not root: -EPERM, EXIT_DENIED; a kernel that cannot: -EOPNOTSUPP,
+ * Ends it at once, whatever its server does; the other side gets a reset. (An MPTCP session without
+ * subflows keeps its server waiting for net.mptcp.close_timeout, a minute.) 0 also when it has
+ * ended by itself meanwhile. Not root: -EPERM, EXIT_DENIED; a kernel that cannot: -EOPNOTSUPP,
  * EXIT_REFUSED, with what helps instead.
  */
 int session_destroy(const struct session *session, struct err *e);

@@ -837,7 +837,7 @@ int store_set_plan(struct store *store, const struct mode_plan *plan, struct err
     if (r < 0)
         return r;
     sqlite3_bind_int(stmt, 1, plan->mode);
-    sqlite3_bind_int(stmt, 2, plan->until ? plan->then : SG_MODE_ENFORCE);
+    sqlite3_bind_int64(stmt, 2, plan->until ? plan->then : SG_MODE_ENFORCE);
     sqlite3_bind_int64(stmt, 3, plan->until);
     store->kernel_changed = true;
     return step_done(store, stmt, e);
@@ -2211,6 +2211,28 @@ static int undo_change(struct store *store, const struct past *past, struct err 
     return r == 0 ? undo_settings(store, past, e) : r;
 }
 
+/* Entries came and went on the way back: what is told is the difference. */
+static int count_difference(struct store *store, struct err *e)
+{
+    static const char query[] =
+        "SELECT total(absent AND entry.id IS NOT NULL), total(NOT absent AND entry.id IS NULL),"
+        " total(NOT absent AND (entry.remark <> image.remark OR entry.expires <> image.expires))"
+        " FROM image LEFT JOIN entry ON entry.id = image.entry WHERE change = ?";
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    int r = prepare(store, query, &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int64(stmt, 1, store->log.id);
+    r = step(store, stmt, e);
+    if (r < 0)
+        return r;
+    store->log.added = sqlite3_column_int64(stmt, 0);
+    store->log.deleted = sqlite3_column_int64(stmt, 1);
+    store->log.edited = sqlite3_column_int64(stmt, 2);
+    return 0;
+}
+
 int store_undo_to(struct store *store, int64_t id, struct err *e)
 {
     struct past past;
@@ -2232,5 +2254,5 @@ int store_undo_to(struct store *store, int64_t id, struct err *e)
             r = 0; /* a number that was never used */
     }
     store->log.target = id;
-    return r;
+    return r == 0 ? count_difference(store, e) : r;
 }

@@ -124,6 +124,9 @@ void sync_put_settings(struct gate *gate, const struct store_settings *settings)
     uint8_t slots[65536];
 
     port_slots(settings, slots);
+    /* A port that comes with a mode that lets all pass must not meet the old one in between. */
+    if (!mode_drops(plan.mode))
+        gate_set_mode(gate, &plan);
     gate_set_ports(gate, slots);
     gate_set_mode(gate, &plan);
 }

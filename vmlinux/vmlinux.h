@@ -26,8 +26,14 @@ typedef __u32 __wsum;
 
 enum bpf_map_type {
     BPF_MAP_TYPE_ARRAY = 2,
+    BPF_MAP_TYPE_PROG_ARRAY = 3,
     BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+    BPF_MAP_TYPE_LRU_HASH = 9,
     BPF_MAP_TYPE_LPM_TRIE = 11,
+};
+
+enum bpf_update_flags {
+    BPF_NOEXIST = 1,
 };
 
 enum bpf_map_flags {

@@ -21,7 +21,13 @@
  *   run HEX                      PASS|DROP, then each reason cell that moved as
  *                                REASON/VERDICT/FAMILY=PACKETS/BYTES and each port cell as
  *                                port SLOT/VERDICT/FAMILY=PACKETS/BYTES/ATTEMPTS
+ *   flood N AT LEN HEX           the frame N times, each with other bytes (LEN of them) at AT
  *   total                        sum of packets over all reason cells
+ *   sources                      "N rows, M packets"
+ *   source ADDRESS PORT          packets=N attempts=N verdict=V first=NS last=NS, or "none"
+ *   untracked                    pass=N drop=N would_drop=N
+ *   forget                       empty the table of sources and all that limits it
+ *   fill N                       N rows of sources, put there by hand
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -161,7 +167,7 @@ static size_t from_hex(const char *hex, __u8 *out)
     return len;
 }
 
-static void cmd_run(const char *hex)
+static void cmd_run(char *hex)
 {
     static struct sg_counters old, now;
     static __u8 frame[FRAME_MAX];
@@ -185,11 +191,149 @@ static void cmd_run(const char *hex)
     printf("\n");
 }
 
-static void cmd_total(void)
+/* xorshift64: the same numbers each time. */
+static __u64 next_number(void)
+{
+    static __u64 state = 88172645463325252ULL;
+
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+static void cmd_flood(char *text)
+{
+    static __u8 frame[FRAME_MAX];
+    LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .repeat = 1);
+    unsigned int number, at, len, start;
+
+    if (sscanf(text, "%u %u %u %n", &number, &at, &len, &start) != 3) {
+        printf("error no flood\n");
+        return;
+    }
+    opts.data_size_in = (__u32)from_hex(text + start, frame);
+    if (at + len > opts.data_size_in) {
+        printf("error beyond the frame\n");
+        return;
+    }
+    while (number-- > 0) {
+        for (unsigned int i = 0; i < len; i++)
+            frame[at + i] = (__u8)(next_number() >> 32);
+        if (bpf_prog_test_run_opts(bpf_program__fd(skel->progs.smtpgate), &opts))
+            fail("run");
+    }
+    printf("ok\n");
+}
+
+static void cmd_sources(char *text)
+{
+    unsigned long long rows = 0, packets = 0;
+    struct sg_source_key key, next;
+    struct sg_source value;
+    int fd = bpf_map__fd(skel->maps.sources);
+
+    (void)text;
+    for (bool first = true; !bpf_map_get_next_key(fd, first ? NULL : &key, &next); first = false) {
+        if (bpf_map_lookup_elem(fd, &next, &value))
+            fail("read of sources");
+        rows++;
+        packets += value.packets;
+        key = next;
+    }
+    printf("%llu rows, %llu packets\n", rows, packets);
+}
+
+static void cmd_source(char *text)
+{
+    struct sg_source_key key = {.family = SG_FAMILY_IP4};
+    char *port = strchr(text, ' ');
+    struct sg_source value;
+
+    if (port)
+        *port++ = '\0';
+    if (inet_pton(AF_INET, text, key.addr) != 1) {
+        key.family = SG_FAMILY_IP6;
+        if (!port || inet_pton(AF_INET6, text, key.addr) != 1) {
+            printf("error no address\n");
+            return;
+        }
+    }
+    key.port = (__u16)strtoul(port, NULL, 10);
+    if (bpf_map_lookup_elem(bpf_map__fd(skel->maps.sources), &key, &value))
+        printf("none\n");
+    else
+        printf("packets=%llu attempts=%llu verdict=%s first=%llu last=%llu\n", value.packets,
+               value.attempts,
+               value.verdict < SG_VERDICT_COUNT ? verdict_names[value.verdict] : "?",
+               value.first_seen, value.last_seen);
+}
+
+static void cmd_untracked(char *text)
+{
+    const __u32 zero = 0;
+    struct sg_budget *budgets = calloc((size_t)cpus, sizeof(*budgets));
+    __u64 sum[SG_VERDICT_COUNT] = {0};
+
+    (void)text;
+    if (!budgets || bpf_map_lookup_elem(bpf_map__fd(skel->maps.budget), &zero, budgets))
+        fail("read of budget");
+    for (int cpu = 0; cpu < cpus; cpu++)
+        for (int verdict = 0; verdict < SG_VERDICT_COUNT; verdict++)
+            sum[verdict] += budgets[cpu].untracked[verdict];
+    free(budgets);
+    for (int verdict = 0; verdict < SG_VERDICT_COUNT; verdict++)
+        printf("%s%s=%llu", verdict ? " " : "", verdict_names[verdict], sum[verdict]);
+    printf("\n");
+}
+
+static void cmd_forget(char *text)
+{
+    const __u32 zero = 0;
+    struct sg_budget *budgets = calloc((size_t)cpus, sizeof(*budgets));
+    struct sg_newcomers *nobody = calloc(1, sizeof(*nobody));
+    struct sg_source_key key, next;
+    int fd = bpf_map__fd(skel->maps.sources);
+    bool more;
+
+    (void)text;
+    if (!budgets || !nobody ||
+        bpf_map_update_elem(bpf_map__fd(skel->maps.budget), &zero, budgets, BPF_ANY) ||
+        bpf_map_update_elem(bpf_map__fd(skel->maps.newcomers), &zero, nobody, BPF_ANY))
+        fail("forget");
+    more = !bpf_map_get_next_key(fd, NULL, &key);
+    while (more) {
+        more = !bpf_map_get_next_key(fd, &key, &next);
+        if (bpf_map_delete_elem(fd, &key))
+            fail("forget");
+        key = next;
+    }
+    free(budgets);
+    free(nobody);
+    printf("ok\n");
+}
+
+static void cmd_fill(char *text)
+{
+    const struct sg_source value = {.first_seen = 1, .last_seen = 1, .packets = 1};
+    __u32 number = (__u32)strtoul(text, NULL, 10);
+
+    for (__u32 i = 0; i < number; i++) {
+        struct sg_source_key key = {.family = SG_FAMILY_IP6, .port = 25};
+
+        memcpy(key.addr, &i, sizeof(i));
+        if (bpf_map_update_elem(bpf_map__fd(skel->maps.sources), &key, &value, BPF_ANY))
+            fail("fill");
+    }
+    printf("ok\n");
+}
+
+static void cmd_total(char *text)
 {
     static struct sg_counters now;
     __u64 packets = 0;
 
+    (void)text;
     read_counters(&now);
     for (int reason = 0; reason < SG_REASON_SLOTS; reason++)
         for (int verdict = 0; verdict < SG_VERDICT_COUNT; verdict++)
@@ -289,11 +433,12 @@ static void cmd_entry(char *text)
         printf("seen=%llu connections=%llu\n", value.last_seen, value.connections);
 }
 
-static void cmd_clear(void)
+static void cmd_clear(char *text)
 {
     const int maps[] = {bpf_map__fd(skel->maps.allow4), bpf_map__fd(skel->maps.allow6)};
     struct sg_key6 key;
 
+    (void)text;
     for (size_t i = 0; i < sizeof(maps) / sizeof(*maps); i++)
         while (!bpf_map_get_next_key(maps[i], NULL, &key))
             if (bpf_map_delete_elem(maps[i], &key))
@@ -301,7 +446,7 @@ static void cmd_clear(void)
     printf("ok\n");
 }
 
-static void cmd_port(const char *text)
+static void cmd_port(char *text)
 {
     char slot[8];
     unsigned int port;
@@ -314,36 +459,49 @@ static void cmd_port(const char *text)
     printf("ok\n");
 }
 
+static void cmd_abi(char *text)
+{
+    settings->abi = strtoull(text, NULL, 0);
+    printf("ok\n");
+}
+
+static void cmd_allow(char *text)
+{
+    put(text, false);
+}
+
+static void cmd_raw(char *text)
+{
+    put(text, true);
+}
+
 static void command(char *line)
 {
+    static const struct {
+        const char *name;
+        void (*run)(char *text);
+    } commands[] = {
+        {"abi", cmd_abi},         {"allow", cmd_allow},
+        {"clear", cmd_clear},     {"entry", cmd_entry},
+        {"fill", cmd_fill},       {"flood", cmd_flood},
+        {"forget", cmd_forget},   {"mode", cmd_mode},
+        {"port", cmd_port},       {"raw", cmd_raw},
+        {"run", cmd_run},         {"source", cmd_source},
+        {"sources", cmd_sources}, {"total", cmd_total},
+        {"until", cmd_until},     {"untracked", cmd_untracked},
+    };
     char *rest = line + strcspn(line, " ");
+    size_t i;
 
     if (*rest)
         *rest++ = '\0';
-    if (!strcmp(line, "run")) {
-        cmd_run(rest);
-    } else if (!strcmp(line, "mode")) {
-        cmd_mode(rest);
-    } else if (!strcmp(line, "abi")) {
-        settings->abi = strtoull(rest, NULL, 0);
-        printf("ok\n");
-    } else if (!strcmp(line, "port")) {
-        cmd_port(rest);
-    } else if (!strcmp(line, "allow")) {
-        put(rest, false);
-    } else if (!strcmp(line, "raw")) {
-        put(rest, true);
-    } else if (!strcmp(line, "until")) {
-        cmd_until(rest);
-    } else if (!strcmp(line, "entry")) {
-        cmd_entry(rest);
-    } else if (!strcmp(line, "clear")) {
-        cmd_clear();
-    } else if (!strcmp(line, "total")) {
-        cmd_total();
-    } else {
+    for (i = 0; i < sizeof(commands) / sizeof(*commands); i++)
+        if (!strcmp(line, commands[i].name))
+            break;
+    if (i < sizeof(commands) / sizeof(*commands))
+        commands[i].run(rest);
+    else
         printf("error no such command\n");
-    }
     fflush(stdout);
 }
 

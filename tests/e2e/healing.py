@@ -4,6 +4,7 @@
 The oracle is Python's ipaddress module over what `list` shows, against what bpftool reads from the
 kernel; neither asks smtpgate whether all is well.
 """
+import os
 import pathlib
 import sys
 
@@ -17,6 +18,10 @@ RANGE = "198.51.100.3-198.51.100.97"
 SEGMENT6 = "2001:db8:5::/48"
 DATABASE = STATE + "/smtpgate.db"
 MAPS = BPFFS + "/abi1"
+POINTS = 8                      # kills for each command, unless LONG
+LONG = bool(os.environ.get("LONG"))
+TELLING = ("BPF_MAP_UPDATE", "BPF_MAP_DELETE", "BPF_LINK_", "BPF_OBJ_PIN", "fdatasync", "fsync",
+           "unlink", "pwrite64", "flock", "munmap")
 
 
 def make(attach=True, list_it=True, state_size=None):
@@ -96,3 +101,14 @@ def calls(lab, *args):
         seen[name] = seen.get(name, 0) + 1
         found.append((name, seen[name], text))
     return found
+
+
+def moments(found):
+    """Where to kill: all calls, or some that lie around a change of store or kernel."""
+    if LONG:
+        return found[1:]        # not the execve
+    start = next(i for i, call in enumerate(found) if call[0] == "flock")
+    telling = [call for call in found[start:] if any(t in call[2] for t in TELLING)]
+    if len(telling) <= POINTS:
+        return telling
+    return [telling[i * (len(telling) - 1) // (POINTS - 1)] for i in range(POINTS)]

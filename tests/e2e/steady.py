@@ -6,7 +6,9 @@ Each attempt is stamped right before and right after it is sent, so that a test 
 by a busy machine judges only what it can know. Nothing of smtpgate's is asked.
 """
 import calendar
+import ctypes
 import itertools
+import os
 import pathlib
 import socket
 import struct
@@ -27,6 +29,17 @@ EVERY = 0.004                   # seconds between two attempts
 SLACK = 0.3
 SOL_PACKET, PACKET_STATISTICS, SO_RCVBUFFORCE = 263, 6, 33
 
+def load_libbpf():
+    """libbpf is there: smtpgate needs it."""
+    for name in ("libbpf.so.1", "libbpf.so.0"):
+        try:
+            return ctypes.CDLL(name, use_errno=True)
+        except OSError:
+            pass
+    raise RuntimeError("libbpf is missing")
+
+
+BPF = load_libbpf()
 CLOCK = ROOT / "build" / "shift_clock.so"
 
 
@@ -63,9 +76,24 @@ def reboot(lab):
     lab.mail.run("rm", "-rf", BPFFS)
 
 
-def word(lab, which="mode"):
-    """A raw word of the gate's settings in the kernel: (mode, what follows, deadline)."""
-    value = lab.config()[which]
+ENFORCE, OFF, OBSERVE, PAUSED = range(4)        # of include/smtpgate_abi.h
+
+
+def settings(lab):
+    """The eight words at the beginning of the kernel's settings. (bpftool takes its time over the
+    ports behind them.)"""
+    descriptor = BPF.bpf_obj_get(os.fsencode(lab.mail.path(BPFFS + "/abi1/config")))
+    assert descriptor >= 0, "there are no settings in the kernel"
+    value, zero = ctypes.create_string_buffer(64 + 65536), ctypes.c_uint32(0)
+    failed = BPF.bpf_map_lookup_elem(descriptor, ctypes.byref(zero), value)
+    os.close(descriptor)
+    assert not failed, "the settings cannot be read"
+    return struct.unpack_from("=8Q", value)
+
+
+def mode_word(lab):
+    """The raw word in the kernel: (mode, what follows, deadline in ms of CLOCK_BOOTTIME)."""
+    value = settings(lab)[3]
     return value & 0xff, value >> 8 & 0xff, value >> 16
 
 
@@ -172,7 +200,9 @@ class Steady:
         self.always(source, False)
 
     def turns(self, source, first, *moments):
-        """It begins with passing (or not: `first`), and changes at these moments and no others."""
+        """It begins with passing (or not: `first`), and changes at these moments and no others.
+
+        A moment is a time, or what during() returned: any time in between."""
         shots = self.of(source)
         runs = [(state, list(run)) for state, run in
                 itertools.groupby(shots, key=lambda shot: shot.passed)]
@@ -181,15 +211,30 @@ class Steady:
         assert runs[0][0] == first and len(runs) == len(moments) + 1, \
             f"{source}: {len(moments)} changes were expected, seen: {story}"
         for moment, (_, before), (_, after) in zip(moments, runs, runs[1:]):
-            early = after[0].after < moment - SLACK
-            late = before[-1].before > moment + SLACK
-            assert not early and not late, \
-                f"{source}: the change was to be at {moment - shots[0].before:.3f} s, seen: {story}"
+            start, end = moment if isinstance(moment, tuple) else (moment - SLACK, moment + SLACK)
+            early, late = after[0].after < start, before[-1].before > end
+            assert not early and not late, f"{source}: the change was to be between " \
+                f"{start - shots[0].before:.3f} and {end - shots[0].before:.3f} s, seen: {story}"
+
+    def within(self, source, passed, start, end):
+        """All of a source's attempts that were made between two moments passed, or none did."""
+        shots = [s for s in self.of(source) if s.before > start and s.after < end]
+        wrong = [shot for shot in shots if shot.passed != passed]
+        assert not wrong, f"{source}: {len(wrong)} of {len(shots)} attempts in " \
+            f"{end - start:.3f} s {'were dropped' if passed else 'passed'}"
+        return len(shots)
 
 
 def ago(shot, shots):
     """When, for a person."""
     return f"{shot.before - shots[0].before:.3f} s"
+
+
+def during(lab, *args, **options):
+    """Runs a command; returns the times before and after."""
+    start = time.time()
+    lab.gate(*args, **options)
+    return start, time.time()
 
 
 def wait_past(moment):

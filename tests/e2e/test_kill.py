@@ -8,7 +8,6 @@ After every kill: nobody gets in who was never listed, `status --check` tells th
 LONG=1 kills every command at every system call instead of at the telling ones (takes long: give
 tests/run a TEST_TIMEOUT).
 """
-import os
 import pathlib
 import sys
 
@@ -16,25 +15,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 # pylint: disable=wrong-import-position
 import tap
-from healing import (LISTED, MAPS, NEW, RANGE, SEGMENT6, UNLISTED, calls, closed, equal, in_step,
-                     make, traced, unlisted_gets_in)
+from healing import (LISTED, MAPS, NEW, RANGE, SEGMENT6, calls, closed, equal, in_step, make,
+                     moments, traced, unlisted_gets_in)
 from lab import BPFFS
-
-POINTS = 8                      # kills for each command, unless LONG
-LONG = bool(os.environ.get("LONG"))
-TELLING = ("BPF_MAP_UPDATE", "BPF_MAP_DELETE", "BPF_LINK_", "BPF_OBJ_PIN", "fdatasync", "fsync",
-           "unlink", "pwrite64", "flock", "munmap")
-
-
-def moments(found):
-    """Where to kill: all calls, or some that lie around a change of store or kernel."""
-    if LONG:
-        return found[1:]        # not the execve
-    start = next(i for i, call in enumerate(found) if call[0] == "flock")
-    telling = [call for call in found[start:] if any(t in call[2] for t in TELLING)]
-    if len(telling) <= POINTS:
-        return telling
-    return [telling[i * (len(telling) - 1) // (POINTS - 1)] for i in range(POINTS)]
 
 
 def killed(args, undo, attached=True, list_it=True, may_open=None, watch=587):

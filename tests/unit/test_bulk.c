@@ -444,6 +444,7 @@ static void test_nft_problems(void **state)
            "+ 1:51 [10.0.0.1] 10.0.0.1\n! 2:1 [] the file ends within { }\n");
     expect(BULK_NFT, "add element ip t s { 10.0.0.1 comment \"x, 10.0.0.2\n}\n",
            "! 1:39 [\"] a quoted text that does not end in this line\n");
+    expect(BULK_NFT, "elements = {\r", "! 1:14 [] the file ends within { }\n");
     expect(BULK_NFT, "table ip t { set s { elements = $x; }; }",
            "! 1:22 [elements] elements that are not listed here\n");
 }

@@ -388,15 +388,14 @@ static void test_self(void **state)
     assert_self(&actor, nobody, nobody, "");
     assert_self(&actor, own, own, "");
     assert_self(&actor, nobody, own, "");
-    assert_self(&actor, all, other,
-                "your own address 198.51.100.7 will no longer reach ports 22, 25, 587");
+    assert_self(&actor, all, other, "your own address 198.51.100.7 loses ports 22, 25, 587");
     actor.ssh_port = 22;
     assert_self(&actor, own, other,
-                "your own address 198.51.100.7 will no longer reach ports 22, 25, 587:"
+                "your own address 198.51.100.7 loses ports 22, 25, 587:"
                 " this SSH session, on port 22, ends with it");
     assert_int_equal(cut_judge_self(&actor, ports, 2, &rules[0], &rules[1], &self, NULL), 0);
     assert_string_equal(cut_print_self(&actor, &self, text),
-                        "your own address 198.51.100.7 will no longer reach port 587");
+                        "your own address 198.51.100.7 loses port 587");
     actor.has_ssh_client = false;
     assert_self(&actor, own, other, "");
 }

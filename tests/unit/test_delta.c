@@ -109,9 +109,9 @@ static struct prefix prefix_of_cell(unsigned int cell)
     char text[32];
 
     if (cell < CELLS / 2)
-        snprintf(text, sizeof(text), "192.%u.0.0/%u", cell / 2 * 8, cell % 2 ? 24 : 16);
+        snprintf(text, sizeof(text), "192.%u.0.0/%u", cell / 2 * 8, cell % 2 ? 24U : 16U);
     else
-        snprintf(text, sizeof(text), "2001:%x::/%u", cell / 2, cell % 2 ? 64 : 48);
+        snprintf(text, sizeof(text), "2001:%x::/%u", cell / 2, cell % 2 ? 64U : 48U);
     return prefix_of(text);
 }
 

