@@ -24,9 +24,11 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_FORMAT] = {"format", "FORMAT", "list, csv, json; files also: ipset, nft, postfix"},
     [OPT_FOREVER] = {"forever", NULL, "without an end"},
     [OPT_KICK] = {"kick", NULL, "also end the open sessions that are not let in any more"},
+    [OPT_LINT] = {"lint", NULL, "what could be better in the lists; changes nothing"},
     [OPT_NAMES] = {"names", NULL, "also the names of the addresses, by DNS"},
     [OPT_WITH] = {"with", "FILE", "as if that file were applied first"},
     [OPT_UNTIL] = {"until", "TIME", "2026-12-01 18:00 (local), 2026-12-01T17:00:00Z"},
+    [OPT_UNUSED] = {"unused", "DURATION", "what was added before that, and let nobody in since"},
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
@@ -82,8 +84,12 @@ const struct cmd cmd_table[] = {
      "  smtpgate list 192.0.2.10      # the entries that cover it\n"
      "  smtpgate list --account alice\n"
      "  smtpgate list --accounts\n"
-     "  smtpgate list --expired\n",
-     NULL, OPT(ACCOUNT) | OPT(ACCOUNTS) | OPT(EXPIRED), 0, 1, cmd_list},
+     "  smtpgate list --expired\n"
+     "  smtpgate list --unused 90d\n"
+     "  smtpgate list --lint          # advice: covered, could be one, not used ...\n",
+     "Use is counted while the gate is attached, and since the boot. With --lint,\n"
+     "--unused says what is a long time for an entry (default 90d).\n",
+     OPT(ACCOUNT) | OPT(ACCOUNTS) | OPT(EXPIRED) | OPT(LINT) | OPT(UNUSED), 0, 1, cmd_list},
     {"check", "ADDRESS...", "is it let in, by which?",
      "is it let in, and by which entry? Exit 1 if not",
      "  smtpgate check 192.0.2.10\n"
@@ -438,6 +444,12 @@ int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struc
     if (r == 0)
         *ret_gate = TAKE_PTR(gate);
     return r;
+}
+
+json_t *cmd_use_json(int64_t known_since, int64_t now)
+{
+    return json_pack("{s:o}", "use_known_since",
+                     out_json_time(known_since > now ? 0 : known_since));
 }
 
 const char *cmd_mode_name(enum sg_mode mode)

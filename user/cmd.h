@@ -25,11 +25,13 @@ enum cmd_option {
     OPT_FORMAT,
     OPT_FOREVER,
     OPT_KICK,
+    OPT_LINT,
     OPT_MODE,
     OPT_NAMES,
     OPT_REMARK,
     OPT_TROUBLE,
     OPT_UNTIL,
+    OPT_UNUSED,
     OPT_WITH,
     OPT_COUNT,
 };
@@ -94,6 +96,7 @@ int cmd_help(const struct cmd_context *ctx, struct err *e);
 int cmd_history(const struct cmd_context *ctx, struct err *e);
 int cmd_import(const struct cmd_context *ctx, struct err *e);
 int cmd_list(const struct cmd_context *ctx, struct err *e);
+int cmd_lint(const struct cmd_context *ctx, struct err *e); /* list --lint */
 int cmd_observe(const struct cmd_context *ctx, struct err *e);
 int cmd_pause(const struct cmd_context *ctx, struct err *e);
 int cmd_policy(const struct cmd_context *ctx, struct err *e);
@@ -159,6 +162,9 @@ const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX]);
  */
 int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,
                   struct err *e);
+
+/* Since when use is counted (use_known_since), the first member of an object; null: it is not. */
+json_t *cmd_use_json(int64_t known_since, int64_t now);
 
 /* Bad lines of a file that are reported; all of them with -v. */
 #define CMD_REPORTED_LINES 20

@@ -8,6 +8,8 @@
 #include "admit.h"
 #include "cmd.h"
 #include "sync.h"
+#include "use.h"
+#include "when.h"
 
 /* ---- list ---- */
 
@@ -19,39 +21,14 @@ struct listing {
     bool by_address;    /* the filter is an address */
     struct addr address;
     int64_t now;
-    bool expired;      /* only those */
-    int account_width; /* of the column; 0: only the host list is shown, without one */
+    bool expired;        /* only those */
+    int64_t unused;      /* only those that let nobody in for so many seconds; 0 all */
+    int64_t known_since; /* use_known_since(), with @unused */
+    uint64_t unknown;    /* shown, and perhaps in use before that */
+    int account_width;   /* of the column; 0: only the host list is shown, without one */
     uint64_t shown;
     struct err *e;
 };
-
-/*
- * An entry's use is that of its prefixes, whichever list they were let in for; but not of the time
- * before there was the entry.
- */
-static int read_use(struct listing *listing, const struct store_entry *entry,
-                    struct gate_use *ret_use)
-{
-    struct prefix prefixes[PREFIX_MAX];
-    unsigned int i, n = prefix_from_who(&entry->who, prefixes);
-    struct gate_use sum = {0}, one;
-
-    for (i = 0; listing->gate && i < n; i++) {
-        int r = gate_lookup(listing->gate, &prefixes[i], &one, listing->e);
-
-        if (r == -ENOENT)
-            continue;
-        if (r < 0)
-            return r;
-        if ((int64_t)one.last_seen < entry->created)
-            continue;
-        sum.connections += one.connections;
-        if (one.last_seen > sum.last_seen)
-            sum.last_seen = one.last_seen;
-    }
-    *ret_use = sum;
-    return 0;
-}
 
 static bool is_over(const struct listing *listing, const struct store_entry *entry)
 {
@@ -88,6 +65,18 @@ static bool is_chosen(const struct listing *listing, const struct store_entry *e
            strcasestr(entry->account, listing->filter);
 }
 
+/* Only those that let nobody in for so long, as far as that is known. */
+static bool is_unused(struct listing *listing, const struct store_entry *entry,
+                      const struct gate_use *use)
+{
+    int64_t before = listing->now - listing->unused;
+
+    if (use_last(entry, use) > before)
+        return false;
+    listing->unknown += !use->last_seen && listing->known_since > before;
+    return true;
+}
+
 static int list_entry(const struct store_entry *entry, void *arg)
 {
     struct listing *listing = arg;
@@ -101,9 +90,11 @@ static int list_entry(const struct store_entry *entry, void *arg)
     who_print(&entry->who, who);
     if (!is_chosen(listing, entry, who))
         return 0;
-    r = read_use(listing, entry, &use);
+    r = use_read(listing->gate, entry, &use, listing->e);
     if (r < 0)
         return r;
+    if (listing->unused && !is_unused(listing, entry, &use))
+        return 0;
     if (listing->shown++ == 0)
         out_text(out, "%-5s %-30s %-*s%-16s %-*s %-16s %11s  %s\n", "ID", "WHO", width,
                  width ? "ACCOUNT" : "", "ADDED", END_WIDTH, "EXPIRES", "LAST SEEN", "CONNECTIONS",
@@ -132,37 +123,84 @@ static int list_entry(const struct store_entry *entry, void *arg)
 /* Room for "ACCOUNT" and the names that are usual; longer ones push what stands behind. */
 #define ACCOUNT_WIDTH 21
 
-static int list_entries(const struct cmd_context *ctx, struct store *store, struct gate *gate,
-                        struct err *e)
+static int prepare_listing(struct listing *listing, struct store *store, struct account *account)
 {
-    struct listing listing = {
-        .ctx = ctx, .gate = gate, .expired = ctx->options[OPT_EXPIRED] != NULL, .e = e};
+    const struct cmd_context *ctx = listing->ctx;
     struct store_rules rules = {0};
-    struct account account;
-    char shown[128];
-    int r = store_read_rules(store, &rules, e);
+    int r = store_read_rules(store, &rules, listing->e);
 
     if (r < 0)
         return r;
-    cmd_account(ctx, rules.realm, &account);
-    listing.now = gate_now(gate, rules.clock);
-    listing.account_width = rules.accounts ? ACCOUNT_WIDTH : 0;
-    listing.filter = ctx->n_args ? ctx->args[0] : NULL;
-    listing.by_address = listing.filter && addr_parse(listing.filter, &listing.address, NULL) == 0;
-    out_stream_begin(&listing.stream, &ctx->out, NULL, "entries");
+    cmd_account(ctx, rules.realm, account);
+    listing->now = gate_now(listing->gate, rules.clock);
+    listing->account_width = rules.accounts ? ACCOUNT_WIDTH : 0;
+    listing->expired = ctx->options[OPT_EXPIRED] != NULL;
+    listing->filter = ctx->n_args ? ctx->args[0] : NULL;
+    listing->by_address =
+        listing->filter && addr_parse(listing->filter, &listing->address, NULL) == 0;
+    if (!ctx->options[OPT_UNUSED])
+        return 0;
+    r = when_parse_duration(ctx->options[OPT_UNUSED], &listing->unused, listing->e);
+    return r < 0 ? r
+                 : use_known_since(store, listing->gate, listing->now, &listing->known_since,
+                                   listing->e);
+}
+
+static void say_none(const struct listing *listing, const struct account *account)
+{
+    const struct out *out = &listing->ctx->out;
+    char shown[128];
+
+    if (listing->filter)
+        out_text(out, "no entry matches \"%s\"\n",
+                 text_escape(listing->filter, shown, sizeof(shown)));
+    else if (listing->unused)
+        out_text(out, "no entry is unused for %s\n", listing->ctx->options[OPT_UNUSED]);
+    else if (*account->name)
+        out_text(out, "account %s has no list of its own\n",
+                 text_escape(account->name, shown, sizeof(shown)));
+    else
+        out_text(out, listing->expired ? "no entry's time is over\n" : "no entries\n");
+}
+
+/* Who deletes what is not used shall know what is not known. */
+static void say_unknown(const struct listing *listing)
+{
+    const struct out *out = &listing->ctx->out;
+    char since[OUT_TIME_MAX];
+
+    if (!listing->unknown)
+        return;
+    if (listing->known_since > listing->now)
+        out_warn(out, "who is let in is not counted, as the gate is on no interface: whether these"
+                      " entries were used is not known\n");
+    else
+        out_warn(out,
+                 "uses are counted since the host was booted, %s: whether entries that show none"
+                 " were used before is not known\n",
+                 out_local_time(listing->known_since, since));
+}
+
+static int list_entries(const struct cmd_context *ctx, struct store *store, struct gate *gate,
+                        struct err *e)
+{
+    struct listing listing = {.ctx = ctx, .gate = gate, .e = e};
+    struct account account;
+    int r = prepare_listing(&listing, store, &account);
+
+    if (r < 0)
+        return r;
+    out_stream_begin(&listing.stream, &ctx->out,
+                     listing.unused ? cmd_use_json(listing.known_since, listing.now) : NULL,
+                     "entries");
     r = store_each_entry(store, *account.name ? &account : NULL, STORE_BY_ID, list_entry, &listing,
                          e);
     out_stream_end(&listing.stream, r < 0 ? e : NULL);
     if (r < 0)
         return ctx->out.json ? (int)e->code : r; /* with -j it is said already */
-    if (!listing.shown && listing.filter)
-        out_text(&ctx->out, "no entry matches \"%s\"\n",
-                 text_escape(listing.filter, shown, sizeof(shown)));
-    else if (!listing.shown && *account.name)
-        out_text(&ctx->out, "account %s has no list of its own\n",
-                 text_escape(account.name, shown, sizeof(shown)));
-    else if (!listing.shown)
-        out_text(&ctx->out, listing.expired ? "no entry's time is over\n" : "no entries\n");
+    say_unknown(&listing);
+    if (!listing.shown)
+        say_none(&listing, &account);
     return (listing.filter || *account.name) && !listing.shown ? EXIT_NO : 0;
 }
 
@@ -197,7 +235,7 @@ static int add_to_row(const struct store_entry *entry, void *arg)
 {
     struct account_row *row = arg;
     struct gate_use use;
-    int r = read_use(&row->listing, entry, &use);
+    int r = use_read(row->listing.gate, entry, &use, row->listing.e);
 
     if (r < 0)
         return r;
@@ -218,10 +256,11 @@ static int list_accounts(const struct cmd_context *ctx, struct store *store, str
     struct account_row row = {.listing = {.ctx = ctx, .gate = gate, .e = e}};
     int r;
 
-    if (ctx->n_args || ctx->options[OPT_ACCOUNT] || ctx->options[OPT_EXPIRED]) {
+    if (ctx->n_args || ctx->options[OPT_ACCOUNT] || ctx->options[OPT_EXPIRED] ||
+        ctx->options[OPT_UNUSED]) {
         err_set(e, 0, EXIT_USAGE,
-                "--accounts shows all lists: it goes with no filter, --account or"
-                " --expired");
+                "--accounts shows all lists: it goes with no filter, --account, --expired or"
+                " --unused");
         err_hint(e, "smtpgate list --accounts");
         return -EINVAL;
     }
@@ -240,8 +279,14 @@ int cmd_list(const struct cmd_context *ctx, struct err *e)
     _cleanup_(store_close) struct store *store = NULL;
     _cleanup_(gate_close) struct gate *gate = NULL;
     struct gate *whole;
-    int r = cmd_check_account(ctx, e);
+    int64_t unused;
+    int r;
 
+    if (ctx->options[OPT_LINT])
+        return cmd_lint(ctx, e);
+    r = cmd_check_account(ctx, e);
+    if (r == 0 && ctx->options[OPT_UNUSED])
+        r = when_parse_duration(ctx->options[OPT_UNUSED], &unused, e);
     if (r == 0)
         r = cmd_open_both(ctx, &store, &gate, e);
     if (r < 0)

@@ -68,6 +68,9 @@ CONTRACT = {
     "list": {"entries": [{"id": int, "who": str, "kind": str, "account": (str, None),
                           "remark": str, "created": str, "expires": (str, None), "expired": bool,
                           "last_seen": (str, None), "connections": int}]},
+    "list --lint": {"use_known_since": (str, None),
+                    "advice": [{"kind": str, "count": int, "entries": [int], "who": (str, None),
+                                "account": (str, None), "text": str, "hint": str}]},
     "list --accounts": {"accounts": [{"account": (str, None), "entries": int,
                                       "last_use": (str, None)}]},
     "check": {"results": [{"address": str, "allowed": bool, "entry": (dict, None)}]},
@@ -87,7 +90,8 @@ CONTRACT = {
 ERROR = {"error": {"code": int, "message": str, "hint": (str, None)}}
 WORDS = {"mode": ("off", "observe", "enforce", "paused"),
          "mode_then": ("observe", "enforce"), "xdp_mode": ("native", "generic", "none"),
-         "kind": ("address", "segment", "range"), "verdict": ("pass", "drop", "would_drop"),
+         "kind": ("address", "segment", "range", "covered", "adjacent", "wide", "private", "unused",
+                  "ended"), "verdict": ("pass", "drop", "would_drop"),
          "status": ("ok", "warn", "FAIL", "unknown")}
 
 
@@ -208,7 +212,8 @@ class Step:
     @property
     def shape(self):
         """Which of the promised keys hold for its JSON."""
-        return (self.verb or "") + (" --accounts" if " --accounts" in self.command else "")
+        words = self.command.split()
+        return " ".join([self.verb or ""] + [w for w in ("--accounts", "--lint") if w in words])
 
     @property
     def json(self):
