@@ -228,21 +228,42 @@ void live_say_hanging(const struct cmd_context *ctx, const struct live *live)
                  live->trial ? ", and stay with enforce" : "");
 }
 
-static bool is_in(const struct addr *address, const struct who *sets, size_t n)
-{
-    size_t i;
+/* ---- whom to end ---- */
 
-    for (i = 0; i < n; i++)
-        if (sets[i].first.family == address->family && addr_cmp(&sets[i].first, address) <= 0 &&
-            addr_cmp(address, &sets[i].last) <= 0)
-            return true;
-    return false;
+static int compare_sets(const void *a, const void *b)
+{
+    return addr_cmp(&((const struct who *)a)->first, &((const struct who *)b)->first);
+}
+
+/* Sorted, and those that overlap are one: many entries may go at once, and many be connected. */
+static size_t unite(struct who *sets, size_t n)
+{
+    size_t i, kept = 0;
+
+    qsort(sets, n, sizeof(*sets), compare_sets);
+    for (i = 1; i < n; i++) {
+        struct who *last = &sets[kept];
+
+        if (addr_cmp(&sets[i].first, &last->last) > 0)
+            sets[++kept] = sets[i];
+        else if (addr_cmp(&sets[i].last, &last->last) > 0)
+            last->last = sets[i].last;
+    }
+    return kept + 1;
+}
+
+static int compare_to_set(const void *key, const void *element)
+{
+    const struct addr *address = key;
+    const struct who *set = element;
+
+    return addr_cmp(address, &set->first) < 0 ? -1 : addr_cmp(address, &set->last) > 0;
 }
 
 /* What the kicked ones are judged by. */
 struct kicking {
     struct sides sides;
-    const struct who *sets; /* NULL: whoever is dropped */
+    const struct who *sets; /* of unite(); NULL: whoever is dropped */
     size_t n;
 };
 
@@ -253,8 +274,9 @@ static int may_stay(void *context, const struct addr *address, uint16_t port, st
 
     if (!kicking->sets)
         return lets_in_after(&kicking->sides, address, port, e);
-    return is_in(address, kicking->sets, kicking->n) ? is_covered(kicking->sides.change, address, e)
-                                                     : 1;
+    if (!bsearch(address, kicking->sets, kicking->n, sizeof(*kicking->sets), compare_to_set))
+        return 1;
+    return is_covered(kicking->sides.change, address, e);
 }
 
 static int everybody(void *context, const struct addr *address, uint16_t port, struct err *e)
@@ -329,10 +351,16 @@ static int kick(const struct cmd_context *ctx, struct kicking *kicking, json_t *
 int live_kick_deleted(const struct cmd_context *ctx, struct change *change, const struct who *sets,
                       size_t n, json_t **ret_kicked, struct err *e)
 {
-    struct kicking kicking = {.sides = {.change = change}, .sets = sets, .n = n};
+    _cleanup_free_ struct who *own = calloc(n + 1, sizeof(*own));
+    struct kicking kicking = {.sides = {.change = change}, .sets = own};
 
-    if (n)
+    if (!own)
+        return fail_kick(ctx, err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory"), e);
+    if (n) {
+        memcpy(own, sets, n * sizeof(*own));
+        kicking.n = unite(own, n);
         return kick(ctx, &kicking, ret_kicked, e);
+    }
     *ret_kicked = json_array();
     return 0;
 }

@@ -52,7 +52,7 @@ enum live_ask {
  * @ret_live is for live_say_hanging(); nothing is in it after an error.
  */
 int live_confirm(const struct cmd_context *ctx, struct change *change, enum live_as as,
-                 enum live_ask ask, struct live *ret_live, struct err *e);
+                 enum live_ask how, struct live *ret_live, struct err *e);
 
 /* After the commit: how many sessions hang on that the change cut off, and what ends them. */
 void live_say_hanging(const struct cmd_context *ctx, const struct live *live);

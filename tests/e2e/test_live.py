@@ -928,6 +928,29 @@ def kick_applied():
 
 
 @tap.test
+def kick_overlapping():
+    """apply --kick: of what is deleted some lies in or over other, in all formats and orders"""
+    with Site() as site:
+        site.gate("set", "limit", "none")
+        inside = {"192.0.2.0-192.0.2.9": range(1, 10), "192.0.2.16/28": range(16, 32),
+                  "192.0.2.20": range(20, 21), "192.0.2.30-192.0.2.40": range(30, 41),
+                  "192.0.2.36": range(36, 37), "192.0.2.100-192.0.2.110": range(100, 111),
+                  "192.0.2.111-192.0.2.112": range(111, 113)}
+        listed = set().union(*inside.values())
+        tried = (1, 9, 11, 15, 16, 19, 20, 29, 31, 32, 36, 37, 40, 41, 99, 100, 110, 111, 112, 113)
+        site.client.address("eth0", *(f"192.0.2.{n}/24" for n in tried))
+        socks = {n: site.session(f"192.0.2.{n}", 25) for n in tried}
+        text = "".join(f"{who}\n" for who in sorted(inside, reverse=True)) + "2001:db8::/32\n"
+        site.mail.path(MNT + "/old.list").write_text(text, encoding="ascii")
+        site.mail.path(MNT + "/new.list").write_text(LISTED4 + "\n", encoding="ascii")
+        site.gate("apply", MNT + "/old.list")
+        found = site.json("apply", MNT + "/new.list", "--kick")["kicked"]
+        assert {s["address"] for s in found} == {f"192.0.2.{n}" for n in tried if n in listed}
+        assert all(ended(s) for n, s in socks.items() if n in listed)
+        assert all(lives(s) for n, s in socks.items() if n not in listed)
+
+
+@tap.test
 def kick_all():
     """enforce --kick ends all that are dropped, also before its question's time is over"""
     with Site() as site:
