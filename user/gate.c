@@ -553,7 +553,10 @@ void gate_adjust_clock(struct gate *gate, int64_t floor)
 
 void gate_reset_clock(struct gate *gate)
 {
-    __atomic_store_n(&gate->config->clock, wall_offset(0), __ATOMIC_RELEASE);
+    int64_t wall = wall_offset(0);
+
+    if (wall < clock_of(gate) - CLOCK_STEP_MS || wall > clock_of(gate) + CLOCK_STEP_MS)
+        __atomic_store_n(&gate->config->clock, wall, __ATOMIC_RELEASE);
 }
 
 /* From CLOCK_BOOTTIME to the time that is told. */
