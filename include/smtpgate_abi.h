@@ -196,7 +196,7 @@ struct sg_source {
 };
 
 /*
- * 65,536 sources and ports are more than anybody reads, take some 8.5 MB for good (a map of this
+ * 65,536 sources and ports are more than anybody reads, take 8.4 MB for good (a map of this
  * kind is made in full; that keeps the memory allocator out of the packet path), and at the rate at
  * which newcomers are let in they turn over in 4.6 minutes at the very worst.
  */

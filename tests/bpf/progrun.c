@@ -157,6 +157,15 @@ static void print_reason_cells(const struct sg_counters *old, const struct sg_co
             }
 }
 
+static char *cut_word(char *text)
+{
+    char *rest = strchr(text, ' ');
+
+    if (rest)
+        *rest++ = '\0';
+    return rest;
+}
+
 static size_t from_hex(const char *hex, __u8 *out)
 {
     size_t len = 0;
@@ -206,7 +215,8 @@ static void cmd_flood(char *text)
 {
     static __u8 frame[FRAME_MAX];
     LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .repeat = 1);
-    unsigned int number, at, len, start;
+    unsigned int number, at, len;
+    int start;
 
     if (sscanf(text, "%u %u %u %n", &number, &at, &len, &start) != 3) {
         printf("error no flood\n");
@@ -226,14 +236,13 @@ static void cmd_flood(char *text)
     printf("ok\n");
 }
 
-static void cmd_sources(char *text)
+static void cmd_sources(void)
 {
     unsigned long long rows = 0, packets = 0;
     struct sg_source_key key, next;
     struct sg_source value;
     int fd = bpf_map__fd(skel->maps.sources);
 
-    (void)text;
     for (bool first = true; !bpf_map_get_next_key(fd, first ? NULL : &key, &next); first = false) {
         if (bpf_map_lookup_elem(fd, &next, &value))
             fail("read of sources");
@@ -247,17 +256,14 @@ static void cmd_sources(char *text)
 static void cmd_source(char *text)
 {
     struct sg_source_key key = {.family = SG_FAMILY_IP4};
-    char *port = strchr(text, ' ');
+    char *port = cut_word(text);
     struct sg_source value;
 
-    if (port)
-        *port++ = '\0';
-    if (inet_pton(AF_INET, text, key.addr) != 1) {
+    if (inet_pton(AF_INET, text, key.addr) != 1)
         key.family = SG_FAMILY_IP6;
-        if (!port || inet_pton(AF_INET6, text, key.addr) != 1) {
-            printf("error no address\n");
-            return;
-        }
+    if (!port || (key.family == SG_FAMILY_IP6 && inet_pton(AF_INET6, text, key.addr) != 1)) {
+        printf("error no address and port\n");
+        return;
     }
     key.port = (__u16)strtoul(port, NULL, 10);
     if (bpf_map_lookup_elem(bpf_map__fd(skel->maps.sources), &key, &value))
@@ -269,13 +275,12 @@ static void cmd_source(char *text)
                value.first_seen, value.last_seen);
 }
 
-static void cmd_untracked(char *text)
+static void cmd_untracked(void)
 {
     const __u32 zero = 0;
     struct sg_budget *budgets = calloc((size_t)cpus, sizeof(*budgets));
     __u64 sum[SG_VERDICT_COUNT] = {0};
 
-    (void)text;
     if (!budgets || bpf_map_lookup_elem(bpf_map__fd(skel->maps.budget), &zero, budgets))
         fail("read of budget");
     for (int cpu = 0; cpu < cpus; cpu++)
@@ -287,7 +292,7 @@ static void cmd_untracked(char *text)
     printf("\n");
 }
 
-static void cmd_forget(char *text)
+static void cmd_forget(void)
 {
     const __u32 zero = 0;
     struct sg_budget *budgets = calloc((size_t)cpus, sizeof(*budgets));
@@ -296,7 +301,6 @@ static void cmd_forget(char *text)
     int fd = bpf_map__fd(skel->maps.sources);
     bool more;
 
-    (void)text;
     if (!budgets || !nobody ||
         bpf_map_update_elem(bpf_map__fd(skel->maps.budget), &zero, budgets, BPF_ANY) ||
         bpf_map_update_elem(bpf_map__fd(skel->maps.newcomers), &zero, nobody, BPF_ANY))
@@ -328,12 +332,11 @@ static void cmd_fill(char *text)
     printf("ok\n");
 }
 
-static void cmd_total(char *text)
+static void cmd_total(void)
 {
     static struct sg_counters now;
     __u64 packets = 0;
 
-    (void)text;
     read_counters(&now);
     for (int reason = 0; reason < SG_REASON_SLOTS; reason++)
         for (int verdict = 0; verdict < SG_VERDICT_COUNT; verdict++)
@@ -367,15 +370,6 @@ static __u64 moment(const char *text)
 
     clock_gettime(CLOCK_BOOTTIME, &now);
     return ms ? (__u64)(now.tv_sec * 1000LL + now.tv_nsec / 1000000 + ms) : 0;
-}
-
-static char *cut_word(char *text)
-{
-    char *rest = strchr(text, ' ');
-
-    if (rest)
-        *rest++ = '\0';
-    return rest;
 }
 
 static void put(char *text, bool raw)
@@ -433,12 +427,11 @@ static void cmd_entry(char *text)
         printf("seen=%llu connections=%llu\n", value.last_seen, value.connections);
 }
 
-static void cmd_clear(char *text)
+static void cmd_clear(void)
 {
     const int maps[] = {bpf_map__fd(skel->maps.allow4), bpf_map__fd(skel->maps.allow6)};
     struct sg_key6 key;
 
-    (void)text;
     for (size_t i = 0; i < sizeof(maps) / sizeof(*maps); i++)
         while (!bpf_map_get_next_key(maps[i], NULL, &key))
             if (bpf_map_delete_elem(maps[i], &key))
@@ -479,16 +472,17 @@ static void command(char *line)
 {
     static const struct {
         const char *name;
-        void (*run)(char *text);
+        void (*run)(char *text); /* NULL: @alone, what takes nothing */
+        void (*alone)(void);
     } commands[] = {
-        {"abi", cmd_abi},         {"allow", cmd_allow},
-        {"clear", cmd_clear},     {"entry", cmd_entry},
-        {"fill", cmd_fill},       {"flood", cmd_flood},
-        {"forget", cmd_forget},   {"mode", cmd_mode},
-        {"port", cmd_port},       {"raw", cmd_raw},
-        {"run", cmd_run},         {"source", cmd_source},
-        {"sources", cmd_sources}, {"total", cmd_total},
-        {"until", cmd_until},     {"untracked", cmd_untracked},
+        {"abi", .run = cmd_abi},           {"allow", .run = cmd_allow},
+        {"clear", .alone = cmd_clear},     {"entry", .run = cmd_entry},
+        {"fill", .run = cmd_fill},         {"flood", .run = cmd_flood},
+        {"forget", .alone = cmd_forget},   {"mode", .run = cmd_mode},
+        {"port", .run = cmd_port},         {"raw", .run = cmd_raw},
+        {"run", .run = cmd_run},           {"source", .run = cmd_source},
+        {"sources", .alone = cmd_sources}, {"total", .alone = cmd_total},
+        {"until", .run = cmd_until},       {"untracked", .alone = cmd_untracked},
     };
     char *rest = line + strcspn(line, " ");
     size_t i;
@@ -498,10 +492,12 @@ static void command(char *line)
     for (i = 0; i < sizeof(commands) / sizeof(*commands); i++)
         if (!strcmp(line, commands[i].name))
             break;
-    if (i < sizeof(commands) / sizeof(*commands))
+    if (i == sizeof(commands) / sizeof(*commands))
+        printf("error no such command\n");
+    else if (commands[i].run)
         commands[i].run(rest);
     else
-        printf("error no such command\n");
+        commands[i].alone();
     fflush(stdout);
 }
 

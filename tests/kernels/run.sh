@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Does the program load on other kernels, and judge there as it does here? Records what the decision
-# table (tests/bpf/test_packets.py) asked and got on this kernel, and replays it in a virtual machine
-# (software emulation, no network, no disk) under each kernel given. Prints TAP.
+# table (tests/bpf/test_packets.py) and the tests of the sources (test_sources.py) asked and got on
+# this kernel, and replays it in a virtual machine (software emulation, no network, no disk) under
+# each kernel given. Prints TAP.
 #
 #   tests/kernels/run.sh VMLINUZ...
 #
@@ -27,30 +28,33 @@ fill_guest() {
         cp -L "$library" "$guest$library"
     done
     SMTPGATE_TRANSCRIPT=$guest/table "$root/tests/bpf/test_packets.py" >"$work/recording"
+    SMTPGATE_TRANSCRIPT=$guest/sources "$root/tests/bpf/test_sources.py" >>"$work/recording"
     cat >"$guest/init" <<'EOF'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t devtmpfs none /dev
-replay() { # linear|frags [argument of progrun]
-    sed -n 's/^> //p' "/table.$1" | progrun $2 stats >/tmp/got 2>/tmp/err
-    sed -n 's/^< //p' "/table.$1" | sed 's/^seen=[1-9][0-9]*/seen=some/' >/tmp/want
-    sed -i 's/^seen=[1-9][0-9]*/seen=some/' /tmp/got
+times='s/^seen=[1-9][0-9]*/seen=some/; s/first=[1-9][0-9]* last=[1-9][0-9]*$/first=some last=some/'
+replay() { # table|sources linear|frags [argument of progrun]
+    sed -n 's/^> //p' "/$1.$2" | progrun $3 stats >/tmp/got 2>/tmp/err
+    sed -n 's/^< //p' "/$1.$2" | sed "$times" >/tmp/want
+    sed -i "$times" /tmp/got
     grep '^processed' /tmp/err
     if cmp -s /tmp/want /tmp/got; then
-        echo "SAME $1 $(wc -l </tmp/want) answers"
+        echo "SAME $1 $2 $(wc -l </tmp/want) answers"
     else
-        echo "DIFFERENT $1"
+        echo "DIFFERENT $1 $2"
         tail -n 5 /tmp/err
         diff /tmp/want /tmp/got | head -n 10 | cut -c 1-200
     fi
 }
 echo "KERNEL $(uname -r)"
-replay linear
+replay table linear
+replay sources linear
 case $(uname -r) in # multi-buffer came with 5.18
 4.* | 5.?.* | 5.1[0-7].*) ;;
-*) replay frags frags ;;
+*) replay table frags frags && replay sources frags frags ;;
 esac
 echo "END"
 poweroff -f
@@ -74,7 +78,8 @@ for kernel in "$@"; do
     number=$((number + 1))
     said=$(boot "$kernel" || true)
     name=$(echo "$said" | sed -n 's/^.*KERNEL //p')
-    if echo "$said" | grep -q '^SAME linear [1-9]' && echo "$said" | grep -q '^END' &&
+    if echo "$said" | grep -q '^SAME table linear [1-9]' &&
+        echo "$said" | grep -q '^SAME sources linear [1-9]' && echo "$said" | grep -q '^END' &&
         ! echo "$said" | grep -q '^DIFFERENT'; then
         echo "ok $number - the same verdicts on ${name:-?}"
     else
