@@ -53,8 +53,17 @@ $(BUILD)/shift_clock.so: tests/e2e/shift_clock.c
 
 # Numbers, not tests: on a machine that does nothing else. BENCH_OUT=FILE also writes Markdown.
 .PHONY: bench
-bench: all $(BUILD)/policy_load
+bench: all $(BUILD)/policy_load $(BUILD)/bench_sources
 	@tests/bench/policy.py
+	@$(BUILD)/bench_sources
+
+$(BUILD)/flood.skel.h: tests/bench/flood.bpf.c vmlinux/vmlinux.h
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -c -o $(BUILD)/flood.bpf.o $<
+	$(BPFTOOL) gen skeleton $(BUILD)/flood.bpf.o name flood_bpf >$@
+
+$(BUILD)/bench_sources: tests/bench/sources.c $(BUILD)/flood.skel.h $(BUILD)/smtpgate.skel.h
+	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $< -lbpf -lelf -lz
 
 # Reads the sources as the program does, to be compared with what bpftool reads.
 $(BUILD)/gate_sources: tests/e2e/gate_sources.c $(addprefix $(BUILD)/user/,gate.o addr.o who_why.o text.o err.o)
