@@ -331,8 +331,8 @@ static void test_random_frames(void **state)
     }
     for (int reason = 0; reason <= SG_REASON_COUNT; reason++) {
         bool never = reason == SG_REASON_other_port || reason == SG_REASON_listed ||
-                     reason == SG_REASON_unlisted || reason == SG_REASON_vlan_depth ||
-                     reason == SG_REASON_chain_long;
+                     reason == SG_REASON_unlisted || reason == SG_REASON_expired ||
+                     reason == SG_REASON_vlan_depth || reason == SG_REASON_chain_long;
 
         if (!never && !seen[reason])
             fail_msg("reason %d was never reached", reason);
