@@ -391,16 +391,30 @@ static enum option find_option(const char *word)
 }
 
 /* A counter only counts; a limit and the like make the element match or not. */
+static bool must_say_statement(struct nft *nft, const char *word)
+{
+    if (nft->said_statements || !strcmp(word, "counter") || !strcmp(word, "last"))
+        return false;
+    nft->said_statements = true;
+    because(nft, "", "\"%.60s\" is not taken over: the address is let in at any rate", word);
+    return true;
+}
+
 static int take_statement(struct nft *nft)
 {
     nft->element.option = OPTION_STATEMENT;
-    if (nft->said_statements || !strcmp(nft->token.text, "counter") ||
-        !strcmp(nft->token.text, "last"))
-        return 0;
-    nft->said_statements = true;
-    because(nft, "", "\"%.60s\" is not taken over: the address is let in at any rate",
-            nft->token.text);
-    return say_token(nft, true);
+    return must_say_statement(nft, nft->token.text) ? say_token(nft, true) : 0;
+}
+
+/* No statement has an address in it: that is the next element, and the comma before it is missing.
+ */
+static bool is_statement_word(const struct nft *nft)
+{
+    const char *word = nft->token.text;
+    struct who who;
+    struct err ignored;
+
+    return strcmp(word, ".") != 0 && *word != ':' && who_parse(word, &who, &ignored) < 0;
 }
 
 static int refuse_word(struct nft *nft)
@@ -435,9 +449,7 @@ static int take_element_word(struct nft *nft)
     if (next == OPTION_STATEMENT)
         return take_statement(nft);
     if (next == OPTION_NONE)
-        return option == OPTION_STATEMENT && strcmp(nft->token.text, ".") && *nft->token.text != ':'
-                   ? 0
-                   : refuse_word(nft);
+        return option == OPTION_STATEMENT && is_statement_word(nft) ? 0 : refuse_word(nft);
     element->option = next;
     return 0;
 }
@@ -641,10 +653,10 @@ static int open_in_set(struct nft *nft)
     if (word_is(nft, 0, "elements") && nft->equals) {
         nft->set.has_elements = true;
         enter(nft, BLOCK_ELEMENTS);
-    } else {
-        nft->passed_over = 1;
+        return 0;
     }
-    return 0;
+    nft->passed_over = 1;
+    return note_rules(nft);
 }
 
 static int open_block(struct nft *nft)
@@ -700,6 +712,13 @@ static bool is_address_expression(const struct nft *nft)
     return nft->n_words == 3 && word_is_one_of(nft, 1, protocols) && word_is_one_of(nft, 2, fields);
 }
 
+/* Within tables and sets too. */
+static int refuse_include(struct nft *nft)
+{
+    because(nft, "nft list ruleset prints all files in one", "another file is not read");
+    return say_statement(nft, false);
+}
+
 static int end_in_set(struct nft *nft)
 {
     static const char *const types[] = {"ipv4_addr", "ipv6_addr", NULL};
@@ -723,6 +742,10 @@ static int end_in_set(struct nft *nft)
         nft->set.refused = true;
         return say_statement(nft, false);
     }
+    /* Of every element of the set. */
+    if (find_option(word_at(nft, 0)) == OPTION_STATEMENT &&
+        must_say_statement(nft, word_at(nft, 0)))
+        return say_statement(nft, true);
     return 0;
 }
 
@@ -732,9 +755,7 @@ static int end_in_file(struct nft *nft)
     static const char *const changes[] = {"flush", "delete", "destroy", "reset", "rename", NULL};
     size_t at = verb_words(nft);
 
-    if (word_is(nft, 0, "include"))
-        because(nft, "nft list ruleset prints all files in one", "another file is not read");
-    else if (word_is(nft, at, "element") || word_is(nft, at, "elements"))
+    if (word_is(nft, at, "element") || word_is(nft, at, "elements"))
         because(nft, "nft list set prints the addresses themselves",
                 "elements that are not listed here");
     else if (word_is_one_of(nft, 0, changes) && nft->in->entries)
@@ -756,6 +777,8 @@ static int end_statement(struct nft *nft)
 
     if (!nft->n_words || nft->passed)
         r = 0;
+    else if (word_is(nft, 0, "include"))
+        r = refuse_include(nft);
     else if (nft->blocks[nft->depth] == BLOCK_FILE)
         r = end_in_file(nft);
     else if (nft->blocks[nft->depth] == BLOCK_SET)

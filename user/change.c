@@ -2,7 +2,9 @@
 /* See change.h. */
 #include "change.h"
 
+#include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #include "lock.h"
 #include "sync.h"
@@ -330,6 +332,39 @@ static int commit_both(struct change *change, struct err *e)
     return finish_kernel(change, delta, &after, e);
 }
 
+/* What a person or a shell sends, on purpose or by closing a window. */
+static void fill_signals(sigset_t *set, bool stop)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+    sigaddset(set, SIGQUIT);
+    if (stop)
+        sigaddset(set, SIGTSTP);
+}
+
+/*
+ * A ^C between store and kernel would leave the two apart, and whoever was deleted let in, with
+ * nobody told. Once begun it is carried through: what came meanwhile came too late, and the answer
+ * says what was done. Only ^Z still stops it then.
+ */
+static int commit_unbroken(struct change *change, struct err *e)
+{
+    const struct timespec at_once = {0};
+    sigset_t held, late, before;
+    int r;
+
+    fill_signals(&held, true);
+    fill_signals(&late, false);
+    sigprocmask(SIG_BLOCK, &held, &before);
+    r = commit_both(change, e);
+    while (sigtimedwait(&late, NULL, &at_once) > 0)
+        ;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return r;
+}
+
 int change_commit(struct change *change, struct err *e)
 {
     int r;
@@ -343,7 +378,7 @@ int change_commit(struct change *change, struct err *e)
         if (r < 0)
             return r;
         if (change->gate)
-            return commit_both(change, e);
+            return commit_unbroken(change, e);
     }
     r = store_commit(change->store, e);
     change->committed = r == 0;

@@ -304,6 +304,34 @@ static int delete_expired(struct editing *editing, struct err *e)
     return store_each_entry(editing->change.store, list, STORE_BY_ID, delete_if_over, &expiring, e);
 }
 
+static bool is_of_list(const struct account *list, const char *account)
+{
+    return account ? !strcmp(account, list->name) || !strcmp(account, list->other) : !*list->name;
+}
+
+/* WHO is given a second time, perhaps once as a number, and went with the first. */
+static bool is_deleted(const struct editing *editing, const char *text)
+{
+    struct who who, gone;
+    bool by_value = who_parse(text, &who, NULL) == 0;
+    json_t *item;
+    size_t i;
+
+    json_array_foreach (editing->outcome.entries, i, item) {
+        const char *account = json_string_value(json_object_get(item, "account"));
+        const char *shown = json_string_value(json_object_get(item, "who"));
+        char number[32];
+
+        snprintf(number, sizeof(number), "#%lld",
+                 (long long)json_integer_value(json_object_get(item, "id")));
+        if (!strcmp(number, text) ||
+            (by_value && shown && who_parse(shown, &gone, NULL) == 0 && who_same_set(&who, &gone) &&
+             is_of_list(&editing->account, account)))
+            return true;
+    }
+    return false;
+}
+
 static int delete_entries(struct editing *editing, struct err *e)
 {
     const struct cmd_context *ctx = editing->ctx;
@@ -315,6 +343,8 @@ static int delete_entries(struct editing *editing, struct err *e)
         return r;
     for (i = 0; i < ctx->n_args; i++) {
         r = find_entry(editing, ctx->args[i], &entry, e);
+        if (r == -ENOENT && is_deleted(editing, ctx->args[i]))
+            continue;
         if (r == 0)
             r = delete_entry(editing, &entry, e);
         if (r < 0)

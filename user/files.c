@@ -18,6 +18,7 @@ static int fail_read(const struct source *source, int r, struct err *e)
 {
     err_set(e, r, r == -EISDIR ? EXIT_USAGE : EXIT_REFUSED, "cannot read %s: %s; nothing changed",
             source->name, strerror(-r));
+    err_hint(e, "name a file that can be read, or - for standard input");
     return r;
 }
 
@@ -42,19 +43,29 @@ static int open_path(struct source *source, const char *path, struct err *e)
     r = -errno;
     err_set(e, r, r == -EACCES || r == -EPERM ? EXIT_DENIED : EXIT_USAGE,
             "cannot open %s: %s; nothing changed", path, strerror(-r));
-    err_hint(e, "smtpgate %s FILE, or - for standard input", "import");
+    err_hint(e, "name a file that can be read, or - for standard input");
     return r;
 }
 
-static int copy_all(FILE *from, FILE *to)
+static int fail_copy(const struct source *source, int r, struct err *e)
+{
+    err_set(e, r, EXIT_REFUSED, "no copy of %s can be kept in /tmp: %s; nothing changed",
+            source->name, strerror(-r));
+    err_hint(e, "df -h /tmp; or write it to a file elsewhere, and name that instead");
+    return r;
+}
+
+static int copy_all(const struct source *source, FILE *to, struct err *e)
 {
     char piece[65536];
     size_t n;
 
-    while ((n = fread(piece, 1, sizeof(piece), from)) > 0)
+    while ((n = fread(piece, 1, sizeof(piece), source->file)) > 0)
         if (fwrite(piece, 1, n, to) != n)
-            return -errno;
-    return ferror(from) || fflush(to) ? -errno : 0;
+            return fail_copy(source, -errno, e);
+    if (ferror(source->file))
+        return fail_read(source, errno ? -errno : -EIO, e);
+    return fflush(to) ? fail_copy(source, -errno, e) : 0;
 }
 
 /* A pipe is read once only: what comes out of it is kept in a file that has no name. */
@@ -68,15 +79,14 @@ static int make_seekable(struct source *source, struct err *e)
         return 0;
     copy = tmpfile();
     if (!copy)
-        return err_set(e, -errno, EXIT_REFUSED, "no temporary file: %s; nothing changed",
-                       strerror(errno));
-    r = copy_all(source->file, copy);
+        return fail_copy(source, -errno, e);
+    r = copy_all(source, copy, e);
     rewind(copy);
     source_close(source);
     source->file = copy;
     source->own = true;
     source->start = 0;
-    return r < 0 ? fail_read(source, r, e) : 0;
+    return r;
 }
 
 /* ---- the first time: what is wrong with it ---- */

@@ -302,14 +302,15 @@ static bool wants_json(int argc, char **argv)
 
 /*
  * A descriptor that the caller closed would be the next file's that is opened, and what is printed
- * would land in it. Read-only, so that printing there still fails.
+ * would land in it. Opened the wrong way round, so that reading and printing there still fail: an
+ * input that is not there is no empty list.
  */
 static void hold_standard_descriptors(void)
 {
     int fd;
 
     do
-        fd = open("/dev/null", O_RDONLY);
+        fd = open("/dev/null", fcntl(STDIN_FILENO, F_GETFD) < 0 ? O_WRONLY : O_RDONLY);
     while (fd >= 0 && fd <= STDERR_FILENO);
     if (fd >= 0)
         close(fd);

@@ -136,6 +136,34 @@ def kill_set_ports():
 
 
 @tap.test
+def interrupted():
+    """^C, a closed terminal, a SIGTERM: the list is the one before or the one after, and in force"""
+    with make() as lab:
+        for args, undo in ((("delete", RANGE), ("add", RANGE)), (("add", NEW), ("delete", NEW)),
+                           (("disable", "-y"), ("undo",))):
+            found = calls(lab, *args)
+            after = lab.stored_prefixes()
+            lab.gate(*undo)
+            before = lab.stored_prefixes()
+            ends = set()
+            for i, (name, number, text) in enumerate(moments(found)):
+                signal, code = (("INT", -2), ("HUP", -1), ("TERM", -15))[i % 3]
+                done = traced(lab, *args, inject=f"{name}:signal={signal}:when={number}",
+                              ok=(0, code))
+                where = f"{args} interrupted at {name} number {number} ({text[:100]})"
+                assert lab.kernel_prefixes() == lab.stored_prefixes(), f"{where}: out of step"
+                assert lab.json("status")["in_sync"], f"{where}: not in sync"
+                assert lab.stored_prefixes() == before or lab.stored_prefixes() == after, where
+                assert done.code or lab.stored_prefixes() == after, f"{where}: 0, and not done"
+                ends.add(done.code == 0)
+                if lab.stored_prefixes() != before:
+                    lab.gate(*undo)
+            assert True in ends, f"{args}: ended by every signal"
+        in_step(lab)
+        closed(lab)
+
+
+@tap.test
 def kill_sync():
     """sync killed anywhere, then sync"""
     with make() as lab:

@@ -447,6 +447,22 @@ static void test_nft_problems(void **state)
     expect(BULK_NFT, "elements = {\r", "! 1:14 [] the file ends within { }\n");
     expect(BULK_NFT, "table ip t { set s { elements = $x; }; }",
            "! 1:22 [elements] elements that are not listed here\n");
+    /* a comma is missing: what follows is no part of the counter */
+    expect(
+        BULK_NFT,
+        "elements = { 10.0.0.1 counter packets 3 bytes 180\n10.0.0.2, 10.0.0.3 limit rate 5/second"
+        " burst 5 packets 2001:db8::/32 }\n",
+        "! 2:1 [10.0.0.2] \"10.0.0.2\" is not known here\n"
+        "- 2:20 [limit] \"limit\" is not taken over: the address is let in at any rate\n"
+        "! 2:56 [2001:db8::/32] \"2001:db8::/32\" is not known here\n");
+    expect(BULK_NFT,
+           "table ip t {\ninclude \"x\"\nset s {\ninclude \"y\"\ntype ipv4_addr; ct count over 3\n"
+           "elments = { 10.0.0.1 }\nelements = { 10.0.0.2 }\n}\n}\n",
+           "! 2:1 [include] another file is not read\n"
+           "! 4:1 [include] another file is not read\n"
+           "- 5:17 [ct] \"ct\" is not taken over: the address is let in at any rate\n"
+           "- 6:1 [elments] not taken over: rules and all else but the elements of sets\n"
+           "+ 7:14 [10.0.0.2] 10.0.0.2\n");
 }
 
 static void test_postfix(void **state)
