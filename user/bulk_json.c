@@ -438,6 +438,7 @@ static enum member find_member(const char *key)
         {"ok", MEMBER_OK},
         {"error", MEMBER_ERROR},
         {"id", MEMBER_PASSED_OVER},
+        {"expired", MEMBER_PASSED_OVER},
         {"kind", MEMBER_PASSED_OVER},
         {"created", MEMBER_PASSED_OVER},
         {"last_seen", MEMBER_PASSED_OVER},

@@ -27,7 +27,7 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_LINT] = {"lint", NULL, "what could be better in the lists; changes nothing"},
     [OPT_NAMES] = {"names", NULL, "also the names of the addresses, by DNS"},
     [OPT_WITH] = {"with", "FILE", "as if that file were applied first"},
-    [OPT_UNTIL] = {"until", "TIME", "2026-12-01 18:00 (local), 2026-12-01T17:00:00Z"},
+    [OPT_UNTIL] = {"until", "TIME", "'2026-12-01 18:00' (local), 2026-12-01T17:00:00Z"},
     [OPT_UNUSED] = {"unused", "DURATION", "what was added before that, and let nobody in since"},
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
@@ -136,13 +136,14 @@ const struct cmd cmd_table[] = {
      "DURATION is 90s, 15m, 8h, 7d. The kernel keeps the time.\n", 0, 1, 1, cmd_pause},
     {"history", "", "who changed what, when", "who changed what, when and from where; newest first",
      "  smtpgate history\n",
-     "The last 10,000 changes are kept, and the last 100 can be taken back.\n", 0, 0, 0,
+     "The last 50 are shown, with -v all: 10,000 are kept, 100 can be taken back.\n", 0, 0, 0,
      cmd_history},
     {"undo", "[N|'#ID']", "take changes back", "take back the last change, or the last N",
      "  smtpgate undo\n"
      "  smtpgate undo 3               # the last three\n"
      "  smtpgate undo '#12'           # back to what was before change #12\n",
-     "Numbers are those of smtpgate history. Taking back is a change too: undo again\n"
+     "Numbers are those of smtpgate history; attach and detach stay. With -n it is\n"
+     "only shown. Taking back is a change too: undo again\n"
      "goes further back, and undo '#ID' of an undo takes that one back.\n",
      0, 0, 1, cmd_undo},
     {"status", "[--check]", "state and health", "mode, list, interfaces, health (also: no command)",
@@ -348,6 +349,21 @@ const char *cmd_ports(const struct store_settings *settings, char buf[CMD_PORTS_
             used += (size_t)snprintf(buf + used, CMD_PORTS_MAX - used, "%s%u", used ? ", " : "",
                                      settings->ports[i].port);
     return buf;
+}
+
+void cmd_say_opened(const struct cmd_context *ctx, const struct store_settings *before,
+                    const struct store_settings *after)
+{
+    struct store_settings opened = *before;
+    char ports[CMD_PORTS_MAX];
+    unsigned int i, j;
+
+    for (i = 0; i < opened.n_ports; i++)
+        for (j = 0; j < after->n_ports; j++)
+            if (after->ports[j].port == opened.ports[i].port && after->ports[j].guarded)
+                opened.ports[i].guarded = false;
+    if (*cmd_ports(&opened, ports) && before->on)
+        out_warn(&ctx->out, "not guarded any more, and open to every source: %s\n", ports);
 }
 
 const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX])

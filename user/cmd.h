@@ -125,6 +125,10 @@ int cmd_confirm(const struct cmd_context *ctx, const char *what, struct err *e);
 #define CMD_PORTS_MAX 128
 const char *cmd_ports(const struct store_settings *settings, char buf[CMD_PORTS_MAX]);
 
+/* Warns of ports that were guarded and are not any more, while the gate is on. */
+void cmd_say_opened(const struct cmd_context *ctx, const struct store_settings *before,
+                    const struct store_settings *after);
+
 /* A name of an account as it may be shown, perhaps cut. */
 #define CMD_ACCOUNT_MAX 128
 

@@ -102,6 +102,12 @@ static int read_stdin(struct values *values, struct err *e)
 
 /* ---- the command ---- */
 
+/* "18:00" */
+static bool is_clock_time(const char *text)
+{
+    return strlen(text) <= 8 && strchr(text, ':') && strspn(text, "0123456789:") == strlen(text);
+}
+
 static int read_words(struct values *values, struct err *e)
 {
     const struct cmd_context *ctx = values->ctx;
@@ -113,6 +119,9 @@ static int read_words(struct values *values, struct err *e)
         return read_stdin(values, e);
     for (i = 0; r == 0 && i < ctx->n_args; i++) {
         r = who_parse(ctx->args[i], &who, e);
+        if (r < 0 && ctx->options[OPT_UNTIL] && is_clock_time(ctx->args[i]))
+            err_hint(e, "a time with a space in it wants quotes: --until '%.40s %s'",
+                     ctx->options[OPT_UNTIL], ctx->args[i]);
         if (r == 0)
             r = push(values, &who, e);
     }

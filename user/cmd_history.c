@@ -88,7 +88,9 @@ struct undoing {
     struct mode_plan plan;          /* and what is in force then */
     int64_t id;                     /* back to what was before this change */
     int64_t wider;                  /* a change that took back others before that one; 0 none */
-    json_t *taken;                  /* the changes that are taken back */
+    int64_t passed;                 /* newest change that undo passes over; 0 none */
+    char passed_command[256];
+    json_t *taken; /* the changes that are taken back */
     struct live live;
 };
 
@@ -162,6 +164,10 @@ static int note_taken(const struct store_change *change, void *arg)
 
     if (change->id < undoing->id)
         return 1; /* the rest is older */
+    if (change->kind == STORE_CHANGE_OTHER && !undoing->passed) {
+        undoing->passed = change->id;
+        snprintf(undoing->passed_command, sizeof(undoing->passed_command), "%s", change->command);
+    }
     if (counts && !change->undone)
         json_array_append_new(undoing->taken, json_pack("{s:I, s:s}", "id", (json_int_t)change->id,
                                                         "command", change->command));
@@ -203,12 +209,32 @@ static int confirm_loss(struct undoing *undoing, struct err *e)
                            "This turns the gate off: every source could use a stolen password"
                            " again.",
                            e);
+    if (*undoing->change.before.realm && before->accounts &&
+        strcmp(undoing->change.before.realm, undoing->settings.realm) != 0)
+        return cmd_confirm(undoing->ctx,
+                           "This changes the realm: NAME and NAME@REALM will be two accounts, and"
+                           " who logs in by the spelling that has no list is not held to the"
+                           " other's.",
+                           e);
     if ((before->host_entries && !after->host_entries) || after->accounts < before->accounts)
         return cmd_confirm(undoing->ctx,
                            "This leaves a list without entries: whoever was held to it may then"
                            " send from elsewhere.",
                            e);
     return 0;
+}
+
+/* A number names one change, and means all since: at a terminal that is made sure of. */
+static int confirm_many(struct undoing *undoing, unsigned int count, struct err *e)
+{
+    size_t taken = json_array_size(undoing->taken);
+    char what[128];
+
+    if (count || taken < 2 || !out_can_ask())
+        return 0;
+    snprintf(what, sizeof(what), "This takes back %zu changes, all since #%lld.", taken,
+             (long long)undoing->id);
+    return cmd_confirm(undoing->ctx, what, e);
 }
 
 static int undo_all(struct undoing *undoing, unsigned int count, struct err *e)
@@ -234,7 +260,9 @@ static int undo_all(struct undoing *undoing, unsigned int count, struct err *e)
     undoing->outcome.left.accounts = undoing->after.accounts > 0;
     store_read_touched(change->store, &undoing->outcome.added, &undoing->outcome.deleted,
                        &undoing->outcome.edited);
-    r = confirm_loss(undoing, e);
+    r = confirm_many(undoing, count, e);
+    if (r == 0)
+        r = confirm_loss(undoing, e);
     if (r == 0)
         r = live_confirm(undoing->ctx, change, LIVE_AS_IS, LIVE_WARN, &undoing->live, e);
     return r == 0 ? change_commit(change, e) : r;
@@ -254,8 +282,34 @@ static void say_undone(const struct undoing *undoing)
             out_done(&ctx->out, "%s #%lld: %s\n", ctx->dry_run ? "would take back" : "taken back",
                      (long long)id, command);
     if (outcome->added || outcome->deleted || outcome->edited)
-        out_done(&ctx->out, "entries: %u added, %u deleted, %u edited\n", outcome->added,
-                 outcome->deleted, outcome->edited);
+        out_done(&ctx->out, "entries: %s%u added, %u deleted, %u edited\n",
+                 ctx->dry_run ? "would be " : "", outcome->added, outcome->deleted,
+                 outcome->edited);
+    if (undoing->passed)
+        out_note(&ctx->out, "#%lld stays, as it is no change of the list: %s\n",
+                 (long long)undoing->passed, undoing->passed_command);
+}
+
+/* The settings that are others now; what that opens is said as set would say it. */
+static void say_settings(const struct undoing *undoing)
+{
+    const struct store_settings *before = &undoing->change.before, *after = &undoing->settings;
+    const struct out *out = &undoing->ctx->out;
+    const char *is = undoing->ctx->dry_run ? "would be" : "now";
+    char was[CMD_PORTS_MAX], ports[CMD_PORTS_MAX];
+
+    if (strcmp(cmd_ports(before, was), cmd_ports(after, ports)) != 0)
+        out_done(out, "ports %s %s\n", is, ports);
+    cmd_say_opened(undoing->ctx, before, after);
+    if (before->limit != after->limit && after->limit == STORE_LIMIT_NONE)
+        out_done(out, "limit %s none\n", is);
+    else if (before->limit != after->limit)
+        out_done(out, "limit %s %u\n", is, after->limit);
+    if (before->others != after->others)
+        out_done(out, "others %s %s\n", is,
+                 after->others == STORE_OTHERS_NOWHERE ? "nowhere" : "anywhere");
+    if (strcmp(before->realm, after->realm) != 0)
+        out_done(out, "realm %s %s\n", is, *after->realm ? after->realm : "none");
 }
 
 /* Whom it concerns now that list and mode are what they were. */
@@ -304,6 +358,7 @@ int cmd_undo(const struct cmd_context *ctx, struct err *e)
     if (r < 0)
         return r;
     say_undone(&undoing);
+    say_settings(&undoing);
     say_mode(&undoing);
     live_say_hanging(ctx, &undoing.live);
     out_json(&ctx->out, json_pack("{s:b, s:i, s:i, s:i, s:b, s:s, s:O}", "changed", true, "added",

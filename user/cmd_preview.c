@@ -95,10 +95,10 @@ static void say_seen(const struct out *out, const struct seen *seen)
 {
     char lines[SEEN_TEXT_MAX];
 
-    out_text(out, "seen without an entry, of late: %zu that would be kept out\n%s", seen->n_out,
+    out_text(out, "came without an entry before: %zu that would be kept out\n%s", seen->n_out,
              seen_print(seen, lines));
     if (seen->count > seen->n_out)
-        out_text(out, "  %zu that would be let in\n", seen->count - seen->n_out);
+        out_text(out, "  and %zu that would be let in now\n", seen->count - seen->n_out);
     if (seen->untracked)
         out_text(out, "  %llu packets of others were too many to write down\n",
                  (unsigned long long)seen->untracked);
@@ -191,7 +191,14 @@ static int judge(const struct cmd_context *ctx, struct previewed *ret_previewed,
 int cmd_preview(const struct cmd_context *ctx, struct err *e)
 {
     __attribute__((cleanup(cleanup_previewed))) struct previewed previewed = {0};
-    int r = judge(ctx, &previewed, e);
+    int r;
+
+    if (ctx->options[OPT_FORMAT] && !ctx->options[OPT_WITH]) {
+        err_set(e, 0, EXIT_USAGE, "--format is the format of a file, and goes with --with FILE");
+        err_hint(e, "smtpgate preview --with FILE --format csv");
+        return -EINVAL;
+    }
+    r = judge(ctx, &previewed, e);
 
     return r == 0 ? show(ctx, &previewed, e) : r;
 }

@@ -128,6 +128,17 @@ static void warn_ephemeral(const struct cmd_context *ctx, const uint16_t *ports,
                      ports[i], low, high, ports[i]);
 }
 
+/* The way in when all else fails. */
+static void warn_ssh(const struct cmd_context *ctx, const struct store_settings *settings)
+{
+    unsigned int i;
+
+    for (i = 0; i < settings->n_ports; i++)
+        if (settings->ports[i].port == 22 && settings->ports[i].guarded)
+            out_warn(&ctx->out, "port 22 is SSH's: from an address that is not listed nobody can"
+                                " log in to mend anything\n");
+}
+
 /* Exactly @ports are guarded already. */
 static bool are_guarded(const struct store_settings *settings, const uint16_t *ports,
                         unsigned int n)
@@ -259,22 +270,6 @@ static void say_mode(const struct cmd_context *ctx, const struct change *change,
         out_warn(&ctx->out, "the gate %s off, and every source reaches ports %s\n", is, ports);
 }
 
-/* Ports that were guarded and are not any more. */
-static void say_opened(const struct cmd_context *ctx, const struct store_settings *before,
-                       const struct store_settings *after)
-{
-    struct store_settings opened = *before;
-    char ports[CMD_PORTS_MAX];
-    unsigned int i, j;
-
-    for (i = 0; i < opened.n_ports; i++)
-        for (j = 0; j < after->n_ports; j++)
-            if (after->ports[j].port == opened.ports[i].port && after->ports[j].guarded)
-                opened.ports[i].guarded = false;
-    if (*cmd_ports(&opened, ports) && before->on)
-        out_note(&ctx->out, "not guarded any more, and open to every source: %s\n", ports);
-}
-
 static bool differ(const struct store_settings *a, const struct store_settings *b)
 {
     return a->limit != b->limit || a->others != b->others || strcmp(a->realm, b->realm) != 0 ||
@@ -321,7 +316,9 @@ static int apply(const struct cmd_context *ctx, const struct wish *wish, struct 
     if (!ctx->out.quiet)
         settings_text(ctx, &after);
     if (wish->ports && !ctx->dry_run)
-        say_opened(ctx, &change.before, &after);
+        cmd_say_opened(ctx, &change.before, &after);
+    if (wish->ports)
+        warn_ssh(ctx, &after);
     if (wish->ports)
         warn_ephemeral(ctx, wish->ports, wish->n_ports);
     say_mode(ctx, &change, &after);

@@ -370,7 +370,7 @@ static void status_text(const struct cmd_context *ctx, const struct view *view)
     char ports[CMD_PORTS_MAX], words[160], label[CMD_NAME_MAX], accounts[96], later[192];
     char ended[64];
     struct mode_plan plan = mode_in_force(view);
-    unsigned long long entries = view->counts.entries, prefixes = view->counts.prefixes;
+    unsigned long long entries = view->counts.entries, prefixes = view->counts.prefixes, would;
     size_t i;
 
     out_text(out, "mode     %s: %s%s\n", cmd_mode_name(plan.mode),
@@ -391,10 +391,12 @@ static void status_text(const struct cmd_context *ctx, const struct view *view)
         if (view->ifaces.items[i].row.wanted)
             out_text(out, "iface    %s: %s\n", iface_label(&view->ifaces.items[i], label),
                      iface_words(&view->ifaces.items[i], words, sizeof(words)));
-    out_text(out, "packets  %llu passed, %llu dropped\n",
-             (unsigned long long)(sum_verdict(&view->total, SG_VERDICT_PASS) +
-                                  sum_verdict(&view->total, SG_VERDICT_WOULD_DROP)),
-             (unsigned long long)sum_verdict(&view->total, SG_VERDICT_DROP));
+    would = sum_verdict(&view->total, SG_VERDICT_WOULD_DROP);
+    if (would)
+        snprintf(words, sizeof(words), " (%llu would have been dropped)", would);
+    out_text(out, "packets  %llu passed%s, %llu dropped\n",
+             (unsigned long long)(sum_verdict(&view->total, SG_VERDICT_PASS) + would),
+             would ? words : "", (unsigned long long)sum_verdict(&view->total, SG_VERDICT_DROP));
     if (!view->stored && view->check.present)
         out_text(out,
                  "         to mend it: put back a copy of %s/smtpgate.db from a backup, then:"

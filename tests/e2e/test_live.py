@@ -184,7 +184,7 @@ def previewed(site, **options):
 
 def connected(text):
     """What preview says without what has been seen, which depends on what was before."""
-    return text.partition("seen without")[0]
+    return text.partition("came without")[0]
 
 
 @tap.test
@@ -246,7 +246,7 @@ def preview_seen():
         assert_seen(site, {OTHER4: (25, "pass", False), UNLISTED6: (587, "would_drop", False),
                            UNLISTED4: (465, "drop", False)})
         text = site.gate("preview").out
-        assert "seen without an entry, of late: 3 that would be kept out\n" in text, text
+        assert "came without an entry before: 3 that would be kept out\n" in text, text
         assert f"  {UNLISTED4}  port 465, " in text, text
         site.mail.path(MNT + "/list").write_text(f"{UNLISTED4}\n{LISTED4}\n", "ascii")
         rows = {r["address"]: r["let_in"]
