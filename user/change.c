@@ -106,7 +106,7 @@ static int is_behind(struct change *change, bool *ret_behind, struct err *e)
 {
     _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
     struct gate_state state;
-    bool deadlines;
+    bool deadlines = false;
     int r;
 
     if (!gate_is_whole(change->gate)) {
