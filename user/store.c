@@ -383,29 +383,74 @@ static int check_schema(struct store *store, enum store_access mode, struct err 
 
 /*
  * Readers open read-write too where they may: a journal left by a killed writer can only be rolled
- * back by someone who may write.
+ * back by someone who may write. Used by one thread, so without SQLite's own locks between threads.
  */
-static int open_db(struct store *store, enum store_access mode, struct err *e)
+static int open_to_read(struct store *store, sqlite3 **ret_db, struct err *e)
 {
-    /* Used by one thread, so without SQLite's own locks between threads. */
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
-                (mode == STORE_WRITE ? SQLITE_OPEN_CREATE : 0);
+    sqlite3 *db;
+    int rc = sqlite3_open_v2(store->path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+
+    if (rc != SQLITE_OK) {
+        sqlite3_close(db);
+        rc = sqlite3_open_v2(store->path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+    }
+    if (rc == SQLITE_OK) {
+        *ret_db = db;
+        return 0;
+    }
+    store->db = db; /* has the words, and is closed with the store */
+    return fail(store, rc, e);
+}
+
+static int open_memory(struct store *store, struct err *e)
+{
+    int rc =
+        sqlite3_open_v2(store->path, &store->db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_MEMORY, NULL);
+
+    return rc == SQLITE_OK ? 0 : fail(store, rc, e);
+}
+
+/* What would be changed is a copy, in memory: -n keeps nobody from the file, and waits for few. */
+static int open_copy(struct store *store, unsigned int patience_ms, struct err *e)
+{
+    sqlite3 *source = NULL;
+    sqlite3_backup *backup;
+    int rc, r = open_to_read(store, &source, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_busy_timeout(source, (int)patience_ms);
+    r = open_memory(store, e);
+    backup = r == 0 ? sqlite3_backup_init(store->db, "main", source, "main") : NULL;
+    if (backup) {
+        sqlite3_backup_step(backup, -1);
+        rc = sqlite3_backup_finish(backup);
+        r = rc == SQLITE_OK ? 0 : fail(store, rc, e);
+    } else if (r == 0) {
+        r = fail(store, sqlite3_errcode(store->db), e);
+    }
+    sqlite3_close(source);
+    return r;
+}
+
+static int open_db(struct store *store, enum store_access mode, unsigned int patience_ms,
+                   struct err *e)
+{
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_CREATE;
     struct stat st;
+    bool none;
     int rc;
 
+    if (mode == STORE_WRITE) {
+        rc = sqlite3_open_v2(store->path, &store->db, flags, NULL);
+        return rc == SQLITE_OK ? 0 : fail(store, rc, e);
+    }
     /* Neither a reader nor -n makes tables in an empty file. */
-    if (mode != STORE_WRITE && (stat(store->path, &st) < 0 ? errno == ENOENT : !st.st_size)) {
-        if (mode == STORE_READ)
-            return -ENOENT;
-        flags |= SQLITE_OPEN_MEMORY;
-    }
-    rc = sqlite3_open_v2(store->path, &store->db, flags, NULL);
-    if (mode == STORE_READ && rc != SQLITE_OK) {
-        sqlite3_close(store->db);
-        rc = sqlite3_open_v2(store->path, &store->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX,
-                             NULL);
-    }
-    return rc == SQLITE_OK ? 0 : fail(store, rc, e);
+    none = stat(store->path, &st) < 0 ? errno == ENOENT : !st.st_size;
+    if (mode == STORE_READ)
+        return none ? -ENOENT : open_to_read(store, &store->db, e);
+    return none ? open_memory(store, e) : open_copy(store, patience_ms, e);
 }
 
 int store_open(const char *dir, enum store_access mode, struct store **ret_store, struct err *e)
@@ -429,7 +474,7 @@ int store_open_within(const char *dir, enum store_access mode, unsigned int pati
     mask = umask(027); /* readable by the directory's group, if that is given one */
     if (stat(store->path, &store->opened) < 0)
         store->opened = (struct stat){0};
-    r = open_db(store, mode, e);
+    r = open_db(store, mode, patience_ms, e);
     if (r == 0) {
         store_set_patience(store, patience_ms);
         r = exec(store,

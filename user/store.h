@@ -29,8 +29,8 @@ enum store_access {
     STORE_READ,  /* -ENOENT (no error set) where there is none or an empty file */
     STORE_WRITE, /* makes the file if missing, and brings one of an older version up to date; the
                   * directory is there (lock_take) */
-    STORE_DRY,   /* for -n: as WRITE, but never makes anything: an absent store is an empty one in
-                  * memory */
+    STORE_DRY, /* for -n: a copy of the store in memory, or an empty one where there is none; keeps
+                * nobody from the file */
 };
 
 #define STORE_LIMIT_NONE 0
