@@ -154,7 +154,7 @@ static int heal(const struct change_options *options, struct change *change, str
     if (r == 0)
         r = gate_make_maps(change->gate, e);
     if (r == 0)
-        r = sync_list(change->store, change->gate, &change->fixed, e);
+        r = sync_list(change->store, change->gate, false, &change->fixed, e);
     if (r == 0)
         r = sync_live_links(change->store, change->gate, e);
     /* An interface that is missing now is no reason to refuse a change of the list. */

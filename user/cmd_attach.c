@@ -434,24 +434,16 @@ static void say_clock_back(const struct cmd_context *ctx, int64_t from, int64_t 
  * clock that is dead after the next boot makes nothing that has ended begin again; a store that is
  * read-only goes without.
  */
-static int settle_clock(const struct cmd_context *ctx, struct change *change, bool accept,
-                        struct err *e)
+static int settle_clock(struct change *change, bool accept, struct err *e)
 {
     int64_t now = time(NULL);
-    int r;
 
     if (!accept && now > change->before.clock + CLOCK_SAVED_S)
         store_set_clock(change->store, now, NULL);
     if (!accept)
         return 0;
-    r = store_set_clock(change->store, now, e);
-    if (r < 0)
-        return r;
-    gate_set_applied(change->gate, 0); /* killed from here on, the deadlines are made anew */
-    gate_reset_clock(change->gate);
-    say_clock_back(ctx, change->now, now);
     change->now = now;
-    return 0;
+    return store_set_clock(change->store, now, e);
 }
 
 static int sync_everything(const struct cmd_context *ctx, const struct change_options *options,
@@ -460,16 +452,19 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
     _cleanup_change_ struct change change = {.lock = -1};
     struct store_counts counts;
     char ports[CMD_PORTS_MAX];
+    const bool accept = options->adopt || ctx->yes;
     uint64_t fixed = 0;
+    int64_t told;
     int r, ifaces;
 
     r = change_begin(options, &change, e);
+    told = change.now;
     if (r == 0)
         r = store_verify(change.store, e);
     if (r == 0)
-        r = settle_clock(ctx, &change, options->adopt || ctx->yes, e);
+        r = settle_clock(&change, accept, e);
     if (r == 0)
-        r = sync_list(change.store, change.gate, &fixed, e);
+        r = sync_list(change.store, change.gate, accept, &fixed, e);
     if (r == 0)
         r = store_read_counts(change.store, &counts, e);
     if (r < 0)
@@ -480,6 +475,8 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
         r = change_commit(&change, ifaces < 0 ? NULL : e);
     if (r < 0 && ifaces == 0)
         return r;
+    if (accept)
+        say_clock_back(ctx, told, change.now);
     out_done(&ctx->out, "list: %llu %s in force, %llu corrected; %s\n",
              (unsigned long long)counts.prefixes, counts.prefixes == 1 ? "prefix" : "prefixes",
              (unsigned long long)(fixed + change.fixed),

@@ -20,7 +20,6 @@ struct listed {
 struct prefix_list {
     struct listed *items;
     size_t count, room, max;
-    const struct gate *round; /* ends as this one would tell them; NULL: as they are */
 };
 
 static void prefix_list_free(struct prefix_list *list)
@@ -46,10 +45,7 @@ static int collect_prefix(const struct prefix *prefix, int64_t until, void *arg)
         list->items = items;
         list->room = room;
     }
-    list->items[list->count++] = (struct listed){
-        .prefix = *prefix,
-        .until = list->round ? gate_round_until(list->round, until) : until,
-    };
+    list->items[list->count++] = (struct listed){.prefix = *prefix, .until = until};
     return 0;
 }
 
@@ -82,19 +78,29 @@ static int diff_lists(const struct prefix_list *store, const struct prefix_list 
     return r;
 }
 
-static int read_delta(struct store *store, struct gate *gate, size_t max, struct delta *ret_delta,
-                      struct err *e)
+static int read_store(struct store *store, struct prefix_list *ret_list, struct err *e)
 {
-    _cleanup_prefix_list_ struct prefix_list in_store = {.max = max, .round = gate};
-    _cleanup_prefix_list_ struct prefix_list in_kernel = {.max = max};
-    int r = store_each_prefix(store, collect_prefix, &in_store, e);
+    int r = store_each_prefix(store, collect_prefix, ret_list, e);
 
-    if (r == 0)
-        r = gate_each_prefix(gate, collect_prefix, &in_kernel, e);
+    if (r == -ENOMEM)
+        err_set(e, r, EXIT_REFUSED, "out of memory");
+    return r;
+}
+
+/* What makes the kernel equal to @in_store, whose ends become such as the gate would tell them. */
+static int compare_lists(struct prefix_list *in_store, struct gate *gate, struct delta *ret_delta,
+                         struct err *e)
+{
+    _cleanup_prefix_list_ struct prefix_list in_kernel = {.max = in_store->max};
+    size_t i;
+    int r = gate_each_prefix(gate, collect_prefix, &in_kernel, e);
+
     if (r == 0 && in_kernel.count)
         qsort(in_kernel.items, in_kernel.count, sizeof(*in_kernel.items), compare_listed);
+    for (i = 0; i < in_store->count; i++)
+        in_store->items[i].until = gate_round_until(gate, in_store->items[i].until);
     if (r == 0)
-        r = diff_lists(&in_store, &in_kernel, ret_delta);
+        r = diff_lists(in_store, &in_kernel, ret_delta);
     if (r == -ENOMEM)
         err_set(e, r, EXIT_REFUSED, "out of memory");
     return r;
@@ -152,17 +158,24 @@ int sync_apply_item(struct gate *gate, const struct delta_item *item, struct err
     return gate_set_until(gate, &item->prefix, item->after, e);
 }
 
-int sync_list(struct store *store, struct gate *gate, uint64_t *ret_fixed, struct err *e)
+int sync_list(struct store *store, struct gate *gate, bool reset_clock, uint64_t *ret_fixed,
+              struct err *e)
 {
+    _cleanup_prefix_list_ struct prefix_list in_store = {0};
     _cleanup_delta_ struct delta delta = {0};
     struct store_settings settings;
     int r = store_read_settings(store, &settings, e);
 
+    if (r == 0)
+        r = read_store(store, &in_store, e); /* a store that is damaged changes nothing */
     if (r < 0)
         return r;
     gate_set_applied(gate, 0); /* from here on the deadlines are not what the clock says */
-    gate_adjust_clock(gate, settings.clock);
-    r = read_delta(store, gate, 0, &delta, e);
+    if (reset_clock)
+        gate_reset_clock(gate);
+    else
+        gate_adjust_clock(gate, settings.clock);
+    r = compare_lists(&in_store, gate, &delta, e);
     if (r == 0)
         r = apply_items(gate, &delta, true, e);
     if (r < 0)
@@ -180,6 +193,7 @@ int sync_list(struct store *store, struct gate *gate, uint64_t *ret_fixed, struc
 int sync_compare(struct store *store, struct gate *gate, const struct store_settings *settings,
                  struct sync_check *ret_check, struct err *e)
 {
+    _cleanup_prefix_list_ struct prefix_list in_store = {.max = COMPARE_MAX};
     _cleanup_delta_ struct delta delta = {0};
     struct sync_check check = {.present = gate_is_whole(gate)};
     struct gate_state state;
@@ -203,7 +217,9 @@ int sync_compare(struct store *store, struct gate *gate, const struct store_sett
     if (r < 0)
         return r;
     check.clock = !deadlines || !gate_clock_is_behind(gate, settings->clock);
-    r = read_delta(store, gate, COMPARE_MAX, &delta, e);
+    r = read_store(store, &in_store, e);
+    if (r == 0)
+        r = compare_lists(&in_store, gate, &delta, e);
     if (r < 0 && r != -E2BIG)
         return r;
     check.counted = r == 0;

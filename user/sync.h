@@ -11,12 +11,14 @@
 
 /*
  * Makes tries, ports and mode in the kernel equal to the store, in place: all missing prefixes
- * first, then ports and mode, then the surplus ones go (likewise ends: later ones first); the clock
- * that deadlines are kept by is set right before; a source allowed before and after is never
- * dropped in between, one denied before and after never let in. gate_make_maps() comes first.
+ * first, then ports and mode, then the surplus ones go (likewise ends: later ones first). The clock
+ * that deadlines are kept by is set right before, with @reset_clock to the wall clock wherever it
+ * stands. A source allowed before and after is never dropped in between, one denied before and
+ * after never let in. A store that cannot be read changes nothing. gate_make_maps() comes first.
  * @ret_fixed: prefixes added and removed. The revision is not in force before sync_live_links().
  */
-int sync_list(struct store *store, struct gate *gate, uint64_t *ret_fixed, struct err *e);
+int sync_list(struct store *store, struct gate *gate, bool reset_clock, uint64_t *ret_fixed,
+              struct err *e);
 
 /*
  * Moves every live link that does not use the pinned maps over to them; then, and only then, the
