@@ -80,7 +80,7 @@ static int take_attached(struct examination *x, const struct sync_ifaces *ifaces
     if (!x->attached)
         return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
     for (i = 0; i < ifaces->count; i++)
-        if (ifaces->items[i].link.state == GATE_LINK_HERE && ifaces->items[i].link.current)
+        if (ifaces->items[i].link.state == GATE_LINK_HERE && ifaces->items[i].link.in_force)
             x->attached[x->n_attached++] = ifaces->items[i].link.ifindex;
     return 0;
 }

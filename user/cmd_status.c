@@ -257,8 +257,11 @@ static const char *iface_words(const struct sync_iface *iface, char *buf, size_t
                                   : "the device was deleted");
     else if (link->state == GATE_LINK_ABSENT)
         snprintf(buf, size, "NOT ATTACHED%s", iface->open_here ? "" : ": no such interface");
-    else if (!link->current)
+    else if (!link->in_force)
         snprintf(buf, size, "attached, %s mode, but NOT TO THIS LIST", xdp_mode_name(link));
+    else if (!link->current)
+        snprintf(buf, size, "attached, %s mode, but what it counts goes elsewhere",
+                 xdp_mode_name(link));
     else
         snprintf(buf, size, "attached, %s mode%s%s%s", xdp_mode_name(link), renamed ? " (was " : "",
                  renamed ? text_escape(iface->row.name, was, sizeof(was)) : "", renamed ? ")" : "");

@@ -33,7 +33,8 @@ enum map {
     MAP_SOURCES,
     MAP_BUDGET,
     MAP_NEWCOMERS,
-    SHARED_MAPS, /* how many of them all interfaces share */
+    SHARED_MAPS,                    /* how many of them all interfaces share */
+    MAPS_THAT_DECIDE = MAP_SOURCES, /* the first of them */
     MAP_COUNTERS = SHARED_MAPS,
 };
 
@@ -979,7 +980,8 @@ static bool program_uses(__u32 prog_id, const int *fds, size_t n)
     return true;
 }
 
-static bool link_is_current(const struct gate *gate, uint32_t id, __u32 prog_id)
+static void compare_maps(const struct gate *gate, uint32_t id, __u32 prog_id,
+                         struct gate_link *link)
 {
     char path[PIN_PATH_MAX];
     _cleanup_close_ int count = -1;
@@ -987,7 +989,9 @@ static bool link_is_current(const struct gate *gate, uint32_t id, __u32 prog_id)
     count_path(gate, id, path);
     count = get_pin(gate, path);
 
-    return program_uses(prog_id, &count, 1) && program_uses(prog_id, gate->maps, SHARED_MAPS);
+    link->in_force = program_uses(prog_id, gate->maps, MAPS_THAT_DECIDE);
+    link->current =
+        program_uses(prog_id, gate->maps, SHARED_MAPS) && program_uses(prog_id, &count, 1);
 }
 
 /*
@@ -1026,7 +1030,7 @@ static int read_link_fd(const struct gate *gate, uint32_t id, int fd, struct gat
         link->state = GATE_LINK_DEAD;
         return 0;
     }
-    link->current = link_is_current(gate, id, info.prog_id);
+    compare_maps(gate, id, info.prog_id, link);
     r = xdp_of(info.xdp.ifindex, info.prog_id, &link->xdp);
     if (r < 0)
         return fail_kernel(r, "tell where the gate is attached", e);

@@ -180,7 +180,8 @@ struct gate_link {
     uint32_t ifindex; /* HERE only */
     char name[IF_NAMESIZE];
     enum gate_xdp xdp;
-    bool current; /* the program uses the pinned maps */
+    bool in_force; /* the program decides by the pinned list and settings */
+    bool current;  /* and uses all pinned maps; an older version's does not */
 };
 
 int gate_read_link(struct gate *gate, uint32_t id, struct gate_link *ret_link, struct err *e);

@@ -181,7 +181,9 @@ def missing():
                              ("attach", "eth0")):
                     for pin in pins:
                         spoil(lab, pin)
-                    lab.gate("status", "--check", ok=1)
+                    said = lab.gate("status", "--check", ok=1).out
+                    assert "but what it counts goes elsewhere" in said, said
+                    assert "smtpgate sync" in said and "NOT TO" not in said, said
                     lab.gate("check", LISTED)
                     read(lab)
                     lab.gate(*mend)

@@ -474,6 +474,19 @@ static void test_below_zero(void **state)
     assert_in_range(kernel.inserted, NEWCOMERS_FREE, NEWCOMERS_FREE + 1300);
 }
 
+/* Forgiven up to a moment that this CPU has not reached yet: nothing is taken back. */
+static void test_ahead(void **state)
+{
+    const __u64 ahead = kernel.now + SECOND;
+
+    (void)state;
+    kernel.newcomers.recent = 100;
+    kernel.newcomers.drained = ahead;
+    packet_from(ORDINARY(1));
+    assert_int_equal(kernel.newcomers.recent, 101);
+    assert_int_equal(kernel.newcomers.drained, ahead);
+}
+
 /* The machine slept for a week. */
 static void test_long_sleep(void **state)
 {
@@ -515,12 +528,25 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup(name, begin)
     const struct CMUnitTest tests[] = {
-        TEST(test_everybody),    TEST(test_many_newcomers),   TEST(test_steady_newcomers),
-        TEST(test_one_source),   TEST(test_touches),          TEST(test_newcomers),
-        TEST(test_ordinary_any), TEST(test_ordinary_million), TEST(test_ordinary_cpus),
-        TEST(test_before_flood), TEST(test_after_flood),      TEST(test_burst_is_one_visit),
-        TEST(test_returns),      TEST(test_stays_away),       TEST(test_long_absent),
-        TEST(test_below_zero),   TEST(test_long_sleep),       TEST(test_hash),
+        TEST(test_everybody),
+        TEST(test_many_newcomers),
+        TEST(test_steady_newcomers),
+        TEST(test_one_source),
+        TEST(test_touches),
+        TEST(test_newcomers),
+        TEST(test_ordinary_any),
+        TEST(test_ordinary_million),
+        TEST(test_ordinary_cpus),
+        TEST(test_before_flood),
+        TEST(test_after_flood),
+        TEST(test_burst_is_one_visit),
+        TEST(test_returns),
+        TEST(test_stays_away),
+        TEST(test_long_absent),
+        TEST(test_below_zero),
+        TEST(test_ahead),
+        TEST(test_long_sleep),
+        TEST(test_hash),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
