@@ -33,6 +33,17 @@ static void cleanup_bulk(struct bulk *bulk)
 
 #define _cleanup_bulk_ __attribute__((cleanup(cleanup_bulk)))
 
+/* What a command leaves that failed in front of the pipe; with -y it would open the gate. */
+static int fail_empty(const struct source *source, struct err *e)
+{
+    char name[128];
+
+    err_set(e, 0, EXIT_USAGE, "%s is empty, and the list would be too; nothing changed",
+            text_escape(source->name, name, sizeof(name)));
+    err_hint(e, "did what should fill it fail? To clear all lists: smtpgate disable --all");
+    return -EINVAL;
+}
+
 /* Reads the file into a change; @ctx is what the change is made with. */
 static int fill(struct bulk *bulk, const struct cmd_context *ctx, bool equal, struct err *e)
 {
@@ -40,6 +51,8 @@ static int fill(struct bulk *bulk, const struct cmd_context *ctx, bool equal, st
     int r = source_open(ctx, ctx->args[0], &bulk->source, e);
 
     bulk->ctx = ctx;
+    if (r == 0 && equal && bulk->source.is_empty)
+        r = fail_empty(&bulk->source, e);
     if (r == 0)
         r = additions_begin(additions, ctx, e);
     if (r < 0)

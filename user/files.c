@@ -169,6 +169,7 @@ static int check(struct source *source, struct err *e)
         return r == -ENOMEM ? cmd_fail_memory(e) : fail_read(source, r, e);
     if (source->bad_lines)
         return fail_lines(source, e);
+    source->is_empty = ftell(source->file) == source->start;
     say_notices(source);
     return 0;
 }

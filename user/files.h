@@ -21,6 +21,7 @@ struct source {
     enum bulk_format format;
     int64_t now; /* what times that are relative count from */
     uint64_t entries;
+    bool is_empty; /* not a byte */
     unsigned long bad_lines, notices, warned;
     struct err first; /* of the bad lines */
 };

@@ -182,10 +182,18 @@ class Lists:
         return new
 
     def delete(self, whats, account):
-        """delete"""
+        """delete; what is meant a second time went with the first"""
         new, gone = self, []
         for what in whats:
-            gone.append(new.find(what, account))
+            try:
+                gone.append(new.find(what, account))
+            except Refused:
+                ids = {e.id for e in gone}
+                listed = [e for e in self.of(account) if e.id in ids]
+                if what in ids or any(not isinstance(what, int) and e.who[1:] == what[1:]
+                                      for e in listed):
+                    continue
+                raise
             new = new.remove(gone[-1:])
         return self.remove(gone)
 

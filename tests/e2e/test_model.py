@@ -337,13 +337,13 @@ class Choice:
         """A file of that, in any format: (what it says then, its text)."""
         form = self.rng.choice(("list", "list", "csv", "json")) if "apply" in self.can else "list"
         if form == "list":
-            return items, "".join(line + "\n" for line in self.lines(items))
+            return items, "".join(line + "\n" for line in self.lines(items)) or "\n"
         items = [i._replace(remark=i.remark or None) for i in items]    # no remark is none given
         rows = [{"who": self.spell(i.who), "account": i.account or None, "remark": i.remark,
                  "until": rfc3339(i.expires) if i.expires else None} for i in items]
         if form == "json":
             return items, "".join(json.dumps({k: v for k, v in row.items() if v is not None},
-                                      ensure_ascii=False) + "\n" for row in rows)
+                                      ensure_ascii=False) + "\n" for row in rows) or "\n"
         text = io.StringIO()
         table = csv.DictWriter(text, ("remark", "who", "until", "account"), lineterminator="\n",
                                quoting=csv.QUOTE_ALL)
