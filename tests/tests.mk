@@ -92,7 +92,7 @@ deps:
 
 .PHONY: check-build
 check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
-	$(BUILD)/gate_sources
+	$(BUILD)/gate_sources $(BUILD)/bench_sources
 
 .PHONY: unit golden program e2e lint
 unit: $(UNIT_BIN)

@@ -60,7 +60,7 @@ int additions_add(struct additions *additions, const struct addition *addition, 
     struct store_entry entry = {.who = addition->who, .created = additions->change.now};
     struct account account;
     bool listed = false;
-    int64_t id, expires;
+    int64_t id = 0, expires;
     int r, found;
 
     account_resolve(addition->account, additions->change.before.realm, &account);

@@ -132,7 +132,7 @@ static int complete(struct values *values, struct err *e)
 {
     const struct cmd_context *ctx = values->ctx;
     const char *account = ctx->options[OPT_ACCOUNT];
-    struct cmd_end end;
+    struct cmd_end end = {0};
     size_t i;
     int r = ctx->options[OPT_REMARK] ? remark_check(ctx->options[OPT_REMARK], e) : 0;
 

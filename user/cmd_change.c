@@ -221,7 +221,7 @@ int cmd_edit(const struct cmd_context *ctx, struct err *e)
 {
     _cleanup_editing_ struct editing editing = {
         .ctx = ctx, .change = {.lock = -1}, .outcome = {.entries = json_array()}};
-    struct cmd_end end;
+    struct cmd_end end = {0};
     int r;
 
     if (!editing.outcome.entries)

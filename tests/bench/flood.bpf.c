@@ -40,6 +40,7 @@ int flood(struct xdp_md *ctx)
 SEC("xdp")
 int nothing(struct xdp_md *ctx)
 {
+    (void)ctx;
     return XDP_DROP;
 }
 
