@@ -5,16 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "counters.h"
 #include "out.h"
 
 #define SEEN_LINES 10
 #define SEEN_ROWS  1000
-
-static const char *const verdict_names[SG_VERDICT_COUNT] = {
-    [SG_VERDICT_PASS] = "pass",
-    [SG_VERDICT_DROP] = "drop",
-    [SG_VERDICT_WOULD_DROP] = "would_drop",
-};
 
 void seen_free(struct seen *seen)
 {
@@ -127,16 +122,15 @@ json_t *seen_json(const struct seen *seen)
     for (i = 0; i < seen->count && i < SEEN_ROWS; i++) {
         const struct gate_source *source = &seen->items[i].source;
 
-        json_array_append_new(
-            rows, json_pack("{s:s, s:o, s:I, s:o, s:o, s:s, s:b}", "address",
-                            addr_print(&source->addr, address), "port",
-                            source->port ? json_integer(source->port) : json_null(), "packets",
-                            (json_int_t)source->packets, "first_seen",
-                            out_json_time((int64_t)source->first_seen), "last_seen",
-                            out_json_time((int64_t)source->last_seen), "verdict",
-                            source->verdict < SG_VERDICT_COUNT ? verdict_names[source->verdict]
-                                                               : "unknown",
-                            "let_in", seen->items[i].let_in));
+        json_array_append_new(rows,
+                              json_pack("{s:s, s:o, s:I, s:o, s:o, s:s, s:b}", "address",
+                                        addr_print(&source->addr, address), "port",
+                                        source->port ? json_integer(source->port) : json_null(),
+                                        "packets", (json_int_t)source->packets, "first_seen",
+                                        out_json_time((int64_t)source->first_seen), "last_seen",
+                                        out_json_time((int64_t)source->last_seen), "verdict",
+                                        counters_verdict_name(source->verdict), "let_in",
+                                        seen->items[i].let_in));
     }
     return rows;
 }
