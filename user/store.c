@@ -798,6 +798,16 @@ int store_read_counts(struct store *store, struct store_counts *ret_counts, stru
          offsetof(struct store_counts, accounts)},
         {"SELECT ifnull(sum(prefixes), 0) FROM length", offsetof(struct store_counts, prefixes)},
         {"SELECT count(*) FROM entry WHERE expires > 0", offsetof(struct store_counts, temporary)},
+        {"SELECT count(*) FROM entry WHERE kind = 0",
+         offsetof(struct store_counts, kinds[WHO_ADDRESS])},
+        {"SELECT count(*) FROM entry WHERE kind = 1",
+         offsetof(struct store_counts, kinds[WHO_SEGMENT])},
+        {"SELECT count(*) FROM entry WHERE kind = 2",
+         offsetof(struct store_counts, kinds[WHO_RANGE])},
+        {"SELECT ifnull(sum(prefixes), 0) FROM length WHERE family = 4",
+         offsetof(struct store_counts, prefixes4)},
+        {"SELECT ifnull(sum(prefixes), 0) FROM length WHERE family = 6",
+         offsetof(struct store_counts, prefixes6)},
     };
     struct store_counts counts = {0};
     int64_t count;
@@ -906,20 +916,39 @@ int store_has_deadlines(struct store *store, bool *ret_any, struct err *e)
     return r;
 }
 
-int store_count_ended(struct store *store, int64_t now, uint64_t *ret_count, struct err *e)
+/* One number that depends on another. */
+static int query_at(struct store *store, const char *sql, int64_t at, int64_t *ret, struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-    int r =
-        prepare(store, "SELECT count(*) FROM entry WHERE expires > 0 AND expires <= ?", &stmt, e);
+    int r = prepare(store, sql, &stmt, e);
 
     if (r < 0)
         return r;
-    sqlite3_bind_int64(stmt, 1, now);
+    sqlite3_bind_int64(stmt, 1, at);
     r = step(store, stmt, e);
     if (r < 0)
         return r;
-    *ret_count = r ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+    *ret = r ? sqlite3_column_int64(stmt, 0) : 0;
     return 0;
+}
+
+int store_count_ended(struct store *store, int64_t now, uint64_t *ret_count, struct err *e)
+{
+    int64_t count;
+    int r = query_at(store, "SELECT count(*) FROM entry WHERE expires > 0 AND expires <= ?", now,
+                     &count, e);
+
+    if (r == 0)
+        *ret_count = (uint64_t)count;
+    return r;
+}
+
+int store_next_end(struct store *store, int64_t now, int64_t *ret_expires, struct err *e)
+{
+    return query_at(store,
+                    "SELECT ifnull(min(expires), 0) FROM entry WHERE expires > ?"
+                    " AND expires > 0",
+                    now, ret_expires, e);
 }
 
 int store_set_limit(struct store *store, uint32_t limit, struct err *e)
