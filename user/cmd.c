@@ -33,6 +33,8 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
     [OPT_WATCH] = {"watch", NULL, "every second, with rates, until ^C"},
+    [OPT_SINCE] = {"since", "DURATION|TIME", "those that came since: 15m, 2d, '2026-12-01 18:00'"},
+    [OPT_TOP] = {"top", "N", "the N with the most packets (default 20; with -j all)"},
     [OPT_TROUBLE] = {"trouble", "defer|reject|dunno",
                      "when the list cannot be read (default defer; dunno lets mail pass)"},
 };
@@ -158,6 +160,14 @@ const struct cmd cmd_table[] = {
      "Counters are exact, and kept over attach, upgrade and changes of the list.\n"
      "With --watch, LET IN and KEPT OUT are connection attempts at the guarded ports.\n",
      OPT(WATCH), 0, 0, cmd_stats},
+    {"blocked", "", "who was dropped", "the sources that were dropped, or would have been",
+     "  smtpgate blocked\n"
+     "  smtpgate blocked --since 15m\n"
+     "  smtpgate blocked --top 100\n",
+     "The kernel writes down who comes and is not listed, up to 65,536 addresses and\n"
+     "ports. Under a flood it writes down who comes again; packets of the others are\n"
+     "counted. To let one in: smtpgate add ADDRESS --remark TEXT\n",
+     OPT(SINCE) | OPT(TOP), 0, 0, cmd_blocked},
     {"import", "FILE|-", "add the entries of a file", "add the entries of a file, all or none",
      "  smtpgate import offices.list\n"
      "  smtpgate export | ssh mail2 smtpgate import -\n"

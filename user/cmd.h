@@ -30,6 +30,8 @@ enum cmd_option {
     OPT_MODE,
     OPT_NAMES,
     OPT_REMARK,
+    OPT_SINCE,
+    OPT_TOP,
     OPT_TROUBLE,
     OPT_UNTIL,
     OPT_UNUSED,
@@ -84,6 +86,7 @@ const struct cmd *cmd_find(const char *name, struct err *e);
 int cmd_add(const struct cmd_context *ctx, struct err *e);
 int cmd_apply(const struct cmd_context *ctx, struct err *e);
 int cmd_attach(const struct cmd_context *ctx, struct err *e);
+int cmd_blocked(const struct cmd_context *ctx, struct err *e);
 int cmd_check(const struct cmd_context *ctx, struct err *e);
 int cmd_confirm_mode(const struct cmd_context *ctx, struct err *e);
 int cmd_delete(const struct cmd_context *ctx, struct err *e);

@@ -56,8 +56,8 @@ LIMIT = 240  # seconds that a line may take: the longest needs some 30 on a mach
 AT_ONCE = 4     # cases
 
 COMMANDS = ("attach detach add edit delete list check disable observe enforce confirm pause history"
-            " undo status stats import export set policy sync doctor help").split()
-READING = "list check history status stats doctor help".split()
+            " undo status stats blocked import export set policy sync doctor help").split()
+READING = "list check history status stats blocked doctor help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
 MODE_CHANGE = {"changed": bool, "mode": str, "mode_until": (str, None), "mode_then": (str, None)}
 CONTRACT = {
@@ -75,6 +75,9 @@ CONTRACT = {
                                       "last_use": (str, None)}]},
     "check": {"results": [{"address": str, "allowed": bool, "entry": (dict, None)}]},
     "stats": {"reasons": [{"reason": str, "verdict": str, "packets": int, "bytes": int}]},
+    "blocked": {"sources": [{"address": str, "port": (int, None), "packets": int, "attempts": int,
+                             "first_seen": str, "last_seen": str, "verdict": str, "let_in": bool}],
+                "total": int, "untracked": int},
     "add": ENTRY_CHANGE, "delete": ENTRY_CHANGE, "disable": ENTRY_CHANGE, "edit": ENTRY_CHANGE,
     "observe": MODE_CHANGE, "enforce": MODE_CHANGE, "confirm": MODE_CHANGE, "pause": MODE_CHANGE,
     "history": {"changes": [{"id": int, "time": str, "who": str, "uid": int, "from": (str, None),
