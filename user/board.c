@@ -205,8 +205,10 @@ size_t board_fit(struct board *board, size_t height)
 {
     size_t most = board->count > height ? board->count - height : 0;
 
-    if (!height)
+    if (!height) {
+        board->first = board->selected;
         return 0;
+    }
     if (board->first > board->selected)
         board->first = board->selected;
     if (board->selected >= board->first + height)
