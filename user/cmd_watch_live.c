@@ -165,7 +165,7 @@ static void allow(struct live *live)
     screen_leave(live->screen);
     if (cmd_add(&ctx, &e) < 0)
         out_error(&ctx.out, "add", &e);
-    out_text(&ctx.out, "(any key goes back to watch)");
+    out_text(&ctx.out, "\n(any key goes back to watch)\n");
     if (out_flush() < 0 || !screen_any_key(live->screen)) {
         live->end = true;
         return;
