@@ -60,14 +60,16 @@ class Site:
         lab.gate("add", OFFICE, "--remark", "office")
         self.wire = frames.Wire(self.client, "p0", lab.mail, "eth0")
 
-    def send(self, source, port=25, count=1, attempts=True):
-        """Frames to a port: SYNs, or what is no attempt."""
+    def send(self, source, port=25, count=1, attempts=True, pause=0.002):
+        """Frames to a port: SYNs, or what is no attempt. With a pause each has a jiffy of its own,
+        and the kernel the time to write all of them down."""
         flags = frames.SYN if attempts else frames.ACK
         for _ in range(count):
             six = ":" in source
             head = frames.tcp(source, HOST6 if six else HOST4, 40000, port, flags, 1)
             self.wire.send(frames.ip6(source, HOST6, frames.TCP, head) if six else
                            frames.ip4(source, HOST4, head))
+            time.sleep(pause)
 
 
 class Watcher:
@@ -259,7 +261,7 @@ def bounded():
     with Watcher(LAB, "-j", "watch", "--every", "2s") as stream, \
             Watcher(LAB, "watch", "--every", "2s") as text:
         for source, port in sent:
-            SITE.send(source, port)
+            SITE.send(source, port, pause=0)
         stream.read_until(lambda seen: totals(events(seen), "dropped") >= 300)
         text.read_until(lambda seen: told(as_events(seen)) >= 300)
         found = events(stream.lines)
@@ -637,7 +639,8 @@ def hang_up(term):
     """the terminal goes: so does watch"""
     term.watch()
     term.tmux("kill-server")
-    until(lambda: LAB.mail.run("pgrep", "-x", "smtpgate", ok=None).code == 1, PATIENCE)
+    # What nobody waits for stays as a zombie here.
+    until(lambda: LAB.mail.run("pgrep", "-r", "RSDT", "-x", "smtpgate", ok=None).code == 1, PATIENCE)
 
 
 with Lab() as LAB:
