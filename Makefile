@@ -63,7 +63,7 @@ install: all
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d tmpfiles.d)
 	install -m 0644 dist/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|' \
-		$(DESTDIR)$(PREFIX)/lib/systemd/system/smtpgate-policy.service
+		$(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/smtpgate-,policy.service drops.service)
 	install -m 0644 dist/sysusers.d/* $(DESTDIR)$(PREFIX)/lib/sysusers.d/
 	install -m 0644 dist/tmpfiles.d/* $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/
 

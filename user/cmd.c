@@ -173,8 +173,8 @@ const struct cmd cmd_table[] = {
      "  smtpgate watch\n"
      "  smtpgate watch | grep 'port 587'\n"
      "  smtpgate -j watch --every 60s # JSON Lines: who was dropped in each minute\n",
-     "On a terminal a live screen; its keys: ? says them, a lets the selected source in\n"
-     "as add does, q quits. Elsewhere, and with TERM=dumb, a line for each source that\n"
+     "On a terminal a live screen: ? says its keys, a lets the selected source in as\n"
+     "add does, q quits. Elsewhere, and with TERM=dumb, a line for each source that\n"
      "was dropped, or would have been: the 50 with the most packets, then how many\n"
      "others. docs/WATCH.md describes the JSON Lines.\n",
      OPT(EVERY), 0, 0, cmd_watch},

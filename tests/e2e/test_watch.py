@@ -27,7 +27,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 # pylint: disable=wrong-import-position
 import frames
 import tap
-from lab import BPFFS, MNT, PROGRAM, Lab, connect, until
+from lab import BPFFS, MNT, PROGRAM, ROOT, STATE, Lab, connect, until
 
 HOST4, HOST6 = "192.0.2.1", "2001:db8::1"
 OFFICE = "192.0.2.10"                       # listed
@@ -75,8 +75,9 @@ class Site:
 class Watcher:
     """smtpgate watch with a pipe for its output; reads it line by line."""
 
-    def __init__(self, lab, *args):
-        self.process = subprocess.Popen(lab.command(*args), env=lab.env, stdin=subprocess.DEVNULL,
+    def __init__(self, lab, *args, through=None):
+        argv = lab.mail.argv(*through, *args) if through else lab.command(*args)
+        self.process = subprocess.Popen(argv, env=lab.env, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.lines, self.rest = [], b""
         # Its first reading is done when it waits: what is sent from now on is new to it.
@@ -300,6 +301,25 @@ def goes_on():
             stream.read_until(lambda lines, seen=seen: told(events(lines[seen:])) >= 2)
             compare(events(stream.lines[seen:]), {(source, 25): (2, 2)})
             seen = len(stream.lines)
+
+
+@tap.test
+def as_service():
+    """with the rights that smtpgate-drops.service has, and a read-only disk"""
+    unit = (ROOT / "dist/systemd/smtpgate-drops.service").read_text("utf-8")
+    rights = re.search(r"^CapabilityBoundingSet=(.*)$", unit, re.M)[1].lower().split()
+    command = re.search(r"^ExecStart=/usr/sbin/smtpgate (.*) --every 60s$", unit, re.M)[1].split()
+    kept = "-all," + ",".join("+" + r.removeprefix("cap_") for r in rights)
+    script = (f"mount --bind {STATE} {STATE} && mount -o remount,bind,ro {STATE} && exec setpriv"
+              f" --no-new-privs --bounding-set {kept} --inh-caps=-all {PROGRAM} \"$@\"")
+    with Watcher(LAB, *command, through=("unshare", "--mount", "sh", "-c", script, "sh")) as stream:
+        pid = stream.inside()
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            have = int(re.search(r"^CapEff:\s*(\w+)", file.read(), re.M)[1], 16)
+        assert have.bit_count() == len(rights), hex(have)
+        SITE.send("203.0.113.6", 25, 2)
+        stream.read_until(lambda seen: totals(events(seen), "dropped") >= 2)
+        compare(events(stream.lines), {("203.0.113.6", 25): (2, 2)})
 
 
 @tap.test

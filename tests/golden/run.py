@@ -56,7 +56,7 @@ LIMIT = 240  # seconds that a line may take: the longest needs some 30 on a mach
 AT_ONCE = 4     # cases
 
 COMMANDS = ("attach detach add edit delete list check disable observe enforce confirm pause history"
-            " undo status stats blocked import export set policy sync doctor help").split()
+            " undo status stats blocked watch import export set policy sync doctor help").split()
 READING = "list check history status stats blocked doctor help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
 MODE_CHANGE = {"changed": bool, "mode": str, "mode_until": (str, None), "mode_then": (str, None)}
