@@ -337,7 +337,7 @@ static void put_wide(struct pen *pen, const wchar_t *text)
 
 static void put(struct pen *pen, const char *text)
 {
-    wchar_t wide[1024];
+    wchar_t wide[1024] = {0};
     char ascii[2048];
     const char *at = text;
     mbstate_t state = {0};
@@ -348,7 +348,6 @@ static void put(struct pen *pen, const char *text)
         at = text_escape_ascii(text, ascii, sizeof(ascii));
     if (mbsrtowcs(wide, &at, ARRAY_SIZE(wide) - 1, &state) == (size_t)-1)
         return;
-    wide[ARRAY_SIZE(wide) - 1] = L'\0';
     put_wide(pen, wide);
 }
 

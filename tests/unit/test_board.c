@@ -184,7 +184,7 @@ static void test_rates(void **state)
     assert_int_equal(board.samples, 0);
     assert_false(board_any(&board, BOARD_DROPPED));
     assert_true(board_spark(&board, BOARD_DROPPED, 10, 2, levels) == 0);
-    take(&board, NULL, 0, dropped += 50, 500);
+    take(&board, NULL, 0, dropped + 50, 500);
     assert_true(board_rate(&board, BOARD_DROPPED) == 100);
     assert_true(board_rate(&board, BOARD_PASSED) == 0);
     assert_true(board_any(&board, BOARD_DROPPED));
@@ -204,7 +204,7 @@ static void test_rates(void **state)
     take(&board, NULL, 0, dropped += 1, 1000);
     board_spark(&board, BOARD_DROPPED, 5, 2, levels);
     assert_memory_equal(levels, ((uint8_t[]){0, 8, 2, 2, 1}), 5);
-    take(&board, NULL, 0, dropped += 7, 3600 * INT64_C(1000000));
+    take(&board, NULL, 0, dropped + 7, 3600 * INT64_C(1000000));
     assert_int_equal(board.samples, 7 + BOARD_HISTORY);
     assert_true(board_spark(&board, BOARD_DROPPED, 10000, 2, levels) > 0);
     board_free(&board);
