@@ -488,21 +488,6 @@ const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MA
                        buf, CMD_NAME_MAX);
 }
 
-const char *cmd_mode_name(enum sg_mode mode)
-{
-    switch (mode) {
-    case SG_MODE_OFF:
-        return "off";
-    case SG_MODE_OBSERVE:
-        return "observe";
-    case SG_MODE_PAUSED:
-        return "paused";
-    case SG_MODE_ENFORCE:
-    default:
-        return "enforce";
-    }
-}
-
 const char *cmd_time_left(int64_t seconds, char buf[32])
 {
     if (seconds < 120)
@@ -523,6 +508,6 @@ const char *cmd_plan_end(const struct mode_plan *plan, int64_t now, char buf[CMD
     buf[0] = '\0';
     if (plan->until)
         snprintf(buf, CMD_PLAN_MAX, " until %s (%s), then: %s", out_local_time(plan->until, time),
-                 cmd_time_left(plan->until - now, left), cmd_mode_name(plan->then));
+                 cmd_time_left(plan->until - now, left), mode_name(plan->then));
     return buf;
 }

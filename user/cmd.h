@@ -184,8 +184,6 @@ json_t *cmd_use_json(int64_t known_since, int64_t now);
 /* The name it has now, as it may be shown. Returns @buf. */
 const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MAX]);
 
-const char *cmd_mode_name(enum sg_mode mode);
-
 /* " until 2026-12-01 18:00 (in 2 min), then: observe", or "" where nothing follows. Returns @buf.
  */
 #define CMD_PLAN_MAX 128
