@@ -66,6 +66,8 @@ install: all
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/smtpgate-policy.service
 	install -m 0644 dist/sysusers.d/* $(DESTDIR)$(PREFIX)/lib/sysusers.d/
 	install -m 0644 dist/tmpfiles.d/* $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/
+	install -d $(DESTDIR)$(PREFIX)/share/smtpgate/schema
+	install -m 0644 dist/schema/*.json $(DESTDIR)$(PREFIX)/share/smtpgate/schema/
 
 .PHONY: clean
 clean:
