@@ -68,6 +68,9 @@ $(BUILD)/smtpgate.8: docs/smtpgate.8.scd docs/tidy.awk Makefile
 
 include tests/tests.mk
 
+# Where zsh looks: packages have a place of their own on Debian.
+ZSH_PLACE := $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
+
 .PHONY: install
 install: all
 	install -D -m 0755 $(BUILD)/smtpgate $(DESTDIR)$(PREFIX)/sbin/smtpgate
@@ -79,6 +82,11 @@ install: all
 	install -m 0644 dist/tmpfiles.d/* $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/
 	[ ! -f $(BUILD)/smtpgate.8 ] || \
 		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(BUILD)/smtpgate.8
+	install -D -m 0644 dist/completions/smtpgate.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/smtpgate
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/zsh/$(ZSH_PLACE) dist/completions/_smtpgate
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d \
+		dist/completions/smtpgate.fish
 	install -d $(DESTDIR)$(PREFIX)/share/smtpgate/schema
 	install -m 0644 dist/schema/*.json $(DESTDIR)$(PREFIX)/share/smtpgate/schema/
 
