@@ -35,8 +35,8 @@ def read(name):
 
 
 def put_in(value, home):
-    """`value`, of the schema `home`, without references: each is replaced by what it names, which is
-    another file or one of its $defs."""
+    """`value`, of the schema `home`, without references: each is replaced by what it names, which
+    is another file or one of its $defs."""
     if isinstance(value, list):
         return [put_in(item, home) for item in value]
     if not isinstance(value, dict):

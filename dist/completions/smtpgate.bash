@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Completion of smtpgate for bash. Needs nothing but bash; tests/check/check_docs holds what it offers
-# against the command table.
+# Completion of smtpgate for bash. Needs nothing but bash; tests/check/check_docs holds what it
+# offers against the command table.
 
 _smtpgate_commands="attach detach add edit delete list check disable observe enforce preview confirm
     pause history undo status stats import apply diff export set policy sync doctor help"

@@ -8,8 +8,8 @@ function __smtpgate_words
     for word in (commandline -opc)
         if test $skip = 1
             set skip 0
-        else if contains -- $word --account --bpffs --confirm --for --format --mode --remark --state \
-                --trouble --unused --until --with
+        else if contains -- $word --account --bpffs --confirm --for --format --mode --remark \
+                --state --trouble --unused --until --with
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -30,6 +30,12 @@ end
 # So many words after the command.
 function __smtpgate_after
     test (count (__smtpgate_words)) = (math 2 + $argv[1])
+end
+
+# Is it a value that is wanted, of one of these settings?
+function __smtpgate_sets
+    set -l words (__smtpgate_words)
+    __smtpgate_is set; and __smtpgate_after 1; and contains -- $words[3] $argv
 end
 
 # What a list holds, by the key of a member. Quiet, and cut off where a list is very long.
@@ -132,6 +138,5 @@ complete -c smtpgate -n '__smtpgate_is attach detach' -a '(path basename /sys/cl
 complete -c smtpgate -n '__smtpgate_is apply diff import' -F
 complete -c smtpgate -n '__smtpgate_is delete edit' -a '(__smtpgate_entries)'
 complete -c smtpgate -n '__smtpgate_is set; and __smtpgate_after 0' -a 'ports limit others realm'
-complete -c smtpgate -n '__smtpgate_is set; and __smtpgate_after 1; and contains -- limit (__smtpgate_words)' -a none
-complete -c smtpgate -n '__smtpgate_is set; and __smtpgate_after 1; and contains -- realm (__smtpgate_words)' -a none
-complete -c smtpgate -n '__smtpgate_is set; and __smtpgate_after 1; and contains -- others (__smtpgate_words)' -a 'anywhere nowhere'
+complete -c smtpgate -n '__smtpgate_sets limit realm' -a none
+complete -c smtpgate -n '__smtpgate_sets others' -a 'anywhere nowhere'

@@ -17,7 +17,8 @@ def literals(section):
     """The literal blocks of a section, each a list of lines."""
     text = PAGE.read_text(encoding="utf-8")
     body = re.search(rf"^# {section}\n(.*?)(?=^# [A-Z ]+$|\Z)", text, re.M | re.S).group(1)
-    return [block.strip().split("\n") for block in re.findall(r"^```\n(.*?)^```$", body, re.M | re.S)]
+    blocks = re.findall(r"^```\n(.*?)^```$", body, re.M | re.S)
+    return [block.strip().split("\n") for block in blocks]
 
 
 def host(stand):

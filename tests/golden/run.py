@@ -19,8 +19,9 @@ touched, and a step that ends otherwise than 0, or runs with -n, must have touch
 "# needs: COMMAND" skips the case on kernels where the command fails.
 
 Each plain step that changed nothing runs once more with -j: one line of JSON on standard output,
-"schema" 1, the keys that SPEC section 3 promises, what dist/schema says and nothing that it does not
-describe, and in an error the same words as in the text. Each command has to be met once like that.
+"schema" 1, the keys that SPEC section 3 promises, what dist/schema says and nothing that it does
+not describe, and in an error the same words as in the text. Each command has to be met once like
+that.
 
 run.py [--update] [NAME...]; --update rewrites the expectations: read each difference before you
 believe it. Words that a step may use beside the usual ones: `on-terminal TEXT COMMAND...` runs the
@@ -56,8 +57,9 @@ import lab  # pylint: disable=wrong-import-position
 LIMIT = 240  # seconds that a line may take: the longest needs some 30 on a machine that has time
 AT_ONCE = 4     # cases
 
-COMMANDS = ("attach detach add edit delete list check disable observe enforce preview confirm pause"
-            " history undo status stats import apply diff export set policy sync doctor help").split()
+COMMANDS = ("attach detach add edit delete list check disable observe enforce preview confirm"
+            " pause history undo status stats import apply diff export set policy sync doctor"
+            " help").split()
 READING = "list check history status stats preview diff doctor help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
 MODE_CHANGE = {"changed": bool, "mode": str, "mode_until": (str, None), "mode_then": (str, None)}
@@ -86,8 +88,9 @@ CONTRACT = {
     "doctor": {"healthy": bool,
                "checks": [{"number": int, "name": str, "status": str, "port": (int, None),
                            "interface": (str, None), "message": str, "remedy": (str, None)}]},
-    "import": ENTRY_CHANGE, "apply": ENTRY_CHANGE, "sync": {}, "help": {},
+    "import": ENTRY_CHANGE, "apply": ENTRY_CHANGE, "diff": ENTRY_CHANGE, "sync": {}, "help": {},
 }
+CONTRACT["export"] = CONTRACT["list"]
 ERROR = {"error": {"code": int, "message": str, "hint": (str, None)}}
 WORDS = {"mode": ("off", "observe", "enforce", "paused"),
          "mode_then": ("observe", "enforce"), "xdp_mode": ("native", "generic", "none"),
