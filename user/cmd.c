@@ -32,6 +32,9 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
+    [OPT_WATCH] = {"watch", NULL, "every second, with rates, until ^C"},
+    [OPT_SINCE] = {"since", "DURATION|TIME", "those that came since: 15m, 2d, '2026-12-01 18:00'"},
+    [OPT_TOP] = {"top", "N", "the N with the most packets (default 20; with -j all)"},
     [OPT_TROUBLE] = {"trouble", "defer|reject|dunno",
                      "when the list cannot be read (default defer; dunno lets mail pass)"},
 };
@@ -164,8 +167,19 @@ const struct cmd cmd_table[] = {
      NULL, OPT(CHECK), 0, 0, cmd_status},
     {"stats", "", "packets by reason", "packets by reason and verdict",
      "  smtpgate stats\n"
-     "  smtpgate -j stats\n",
-     NULL, 0, 0, 0, cmd_stats},
+     "  smtpgate -j stats             # also by family, interface and port\n"
+     "  smtpgate stats --watch\n",
+     "Counters are exact, and kept over attach, upgrade and changes of the list.\n"
+     "With --watch, LET IN and KEPT OUT are connection attempts at the guarded ports.\n",
+     OPT(WATCH), 0, 0, cmd_stats},
+    {"blocked", "", "who was dropped", "the sources that were dropped, or would have been",
+     "  smtpgate blocked\n"
+     "  smtpgate blocked --since 15m\n"
+     "  smtpgate blocked --top 100\n",
+     "The kernel writes down who comes and is not listed, up to 65,536 addresses and\n"
+     "ports. Under a flood it writes down who comes again; packets of the others are\n"
+     "counted. To let one in: smtpgate add ADDRESS --remark TEXT\n",
+     OPT(SINCE) | OPT(TOP), 0, 0, cmd_blocked},
     {"import", "FILE|-", "add the entries of a file", "add the entries of a file, all or none",
      "  smtpgate import offices.list\n"
      "  smtpgate export | ssh mail2 smtpgate import -\n"
@@ -478,6 +492,12 @@ json_t *cmd_use_json(int64_t known_since, int64_t now)
 {
     return json_pack("{s:o}", "use_known_since",
                      out_json_time(known_since > now ? 0 : known_since));
+}
+
+const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MAX])
+{
+    return text_escape(iface->link.state == GATE_LINK_HERE ? iface->link.name : iface->row.name,
+                       buf, CMD_NAME_MAX);
 }
 
 const char *cmd_mode_name(enum sg_mode mode)

@@ -12,6 +12,7 @@
 #include "change.h"
 #include "err.h"
 #include "out.h"
+#include "sync.h"
 
 /* Options that belong to a command. */
 enum cmd_option {
@@ -29,9 +30,12 @@ enum cmd_option {
     OPT_MODE,
     OPT_NAMES,
     OPT_REMARK,
+    OPT_SINCE,
+    OPT_TOP,
     OPT_TROUBLE,
     OPT_UNTIL,
     OPT_UNUSED,
+    OPT_WATCH,
     OPT_WITH,
     OPT_COUNT,
 };
@@ -103,6 +107,7 @@ const struct cmd *cmd_find(const char *name, struct err *e);
 int cmd_add(const struct cmd_context *ctx, struct err *e);
 int cmd_apply(const struct cmd_context *ctx, struct err *e);
 int cmd_attach(const struct cmd_context *ctx, struct err *e);
+int cmd_blocked(const struct cmd_context *ctx, struct err *e);
 int cmd_check(const struct cmd_context *ctx, struct err *e);
 int cmd_confirm_mode(const struct cmd_context *ctx, struct err *e);
 int cmd_delete(const struct cmd_context *ctx, struct err *e);
@@ -196,6 +201,9 @@ json_t *cmd_use_json(int64_t known_since, int64_t now);
 
 /* An interface's name as it may be shown: the kernel lets it hold nearly any byte. */
 #define CMD_NAME_MAX (4 * IF_NAMESIZE)
+
+/* The name it has now, as it may be shown. Returns @buf. */
+const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MAX]);
 
 const char *cmd_mode_name(enum sg_mode mode);
 

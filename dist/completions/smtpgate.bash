@@ -4,7 +4,7 @@
 # offers against the command table.
 
 _smtpgate_commands="attach detach add edit delete list check disable observe enforce preview confirm
-    pause history undo status stats import apply diff export set policy sync doctor help"
+    pause history undo status stats blocked import apply diff export set policy sync doctor help"
 _smtpgate_globals="--json --dry-run --yes --quiet --verbose --state --bpffs --help --version"
 
 # The options of a command.
@@ -13,6 +13,7 @@ _smtpgate_options() {
     add) echo --account --for --remark --until ;;
     apply) echo --format --kick ;;
     attach) echo --mode ;;
+    blocked) echo --since --top ;;
     check) echo --account ;;
     delete) echo --account --expired --kick ;;
     detach) echo --all ;;
@@ -23,6 +24,7 @@ _smtpgate_options() {
     list) echo --account --accounts --expired --lint --unused ;;
     policy) echo --trouble ;;
     preview) echo --format --names --with ;;
+    stats) echo --watch ;;
     status) echo --check ;;
     esac
 }
@@ -30,8 +32,8 @@ _smtpgate_options() {
 # Does that option stand before a value?
 _smtpgate_takes_value() {
     case $1 in
-    --account | --bpffs | --confirm | --for | --format | --mode | --remark | --state | --trouble | \
-        --unused | --until | --with) return 0 ;;
+    --account | --bpffs | --confirm | --for | --format | --mode | --remark | --since | --state | \
+        --top | --trouble | --unused | --until | --with) return 0 ;;
     esac
     return 1
 }

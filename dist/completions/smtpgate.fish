@@ -9,7 +9,7 @@ function __smtpgate_words
         if test $skip = 1
             set skip 0
         else if contains -- $word --account --bpffs --confirm --for --format --mode --remark \
-                --state --trouble --unused --until --with
+                --since --state --top --trouble --unused --until --with
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -96,6 +96,7 @@ for row in \
         'undo:take changes back' \
         'status:state and health' \
         'stats:packets by reason' \
+        'blocked:who was dropped' \
         'import:add the entries of a file' \
         'apply:make the list equal to one' \
         'diff:what apply would change' \
@@ -128,10 +129,13 @@ complete -c smtpgate -n '__smtpgate_is list' -l lint -d 'what could be better'
 complete -c smtpgate -n '__smtpgate_is attach' -l mode -x -a 'auto native generic' -d how
 complete -c smtpgate -n '__smtpgate_is preview' -l names -d 'also names, by DNS'
 complete -c smtpgate -n '__smtpgate_is add edit' -l remark -x -d 'who or what is behind it'
+complete -c smtpgate -n '__smtpgate_is blocked' -l since -x -d 'those that came since'
+complete -c smtpgate -n '__smtpgate_is blocked' -l top -x -d 'those with the most packets'
 complete -c smtpgate -n '__smtpgate_is policy' -l trouble -x -a 'defer reject dunno' \
     -d 'when the list cannot be read'
 complete -c smtpgate -n '__smtpgate_is add edit' -l until -x -d 'until when'
 complete -c smtpgate -n '__smtpgate_is list' -l unused -x -d 'let nobody in for'
+complete -c smtpgate -n '__smtpgate_is stats' -l watch -d 'every second, with rates'
 complete -c smtpgate -n '__smtpgate_is preview' -l with -r -F -d 'as if that were applied first'
 
 complete -c smtpgate -n '__smtpgate_is attach detach' -a '(path basename /sys/class/net/*)'

@@ -58,9 +58,9 @@ LIMIT = 240  # seconds that a line may take: the longest needs some 30 on a mach
 AT_ONCE = 4     # cases
 
 COMMANDS = ("attach detach add edit delete list check disable observe enforce preview confirm"
-            " pause history undo status stats import apply diff export set policy sync doctor"
-            " help").split()
-READING = "list check history status stats preview diff doctor help".split()
+            " pause history undo status stats blocked import apply diff export set policy sync"
+            " doctor help").split()
+READING = "list check history status stats blocked preview diff doctor help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
 MODE_CHANGE = {"changed": bool, "mode": str, "mode_until": (str, None), "mode_then": (str, None)}
 CONTRACT = {
@@ -78,6 +78,9 @@ CONTRACT = {
                                       "last_use": (str, None)}]},
     "check": {"results": [{"address": str, "allowed": bool, "entry": (dict, None)}]},
     "stats": {"reasons": [{"reason": str, "verdict": str, "packets": int, "bytes": int}]},
+    "blocked": {"sources": [{"address": str, "port": (int, None), "packets": int, "attempts": int,
+                             "first_seen": str, "last_seen": str, "verdict": str, "let_in": bool}],
+                "total": int, "untracked": int},
     "add": ENTRY_CHANGE, "delete": ENTRY_CHANGE, "disable": ENTRY_CHANGE, "edit": ENTRY_CHANGE,
     "observe": MODE_CHANGE, "enforce": MODE_CHANGE, "confirm": MODE_CHANGE, "pause": MODE_CHANGE,
     "history": {"changes": [{"id": int, "time": str, "who": str, "uid": int, "from": (str, None),
@@ -282,6 +285,7 @@ NORMAL = [
     (re.compile(r"\bin \d+ (s|min|h|days)\b"), r"in N \1"),
     (re.compile(r"\bprocess \d+"), "process PID"),
     (re.compile(r"\bid \d+\)"), "id N)"),
+    (re.compile(r'"seconds":\d+\.\d+'), '"seconds":N'),
     # What some kernels put into every network namespace.
     (re.compile(r"\b(tunl0|sit0|gre0|gretap0|erspan0|ip_vti0|ip6_vti0|ip6tnl0|ip6gre0), "), ""),
     (re.compile(re.escape(lab.STATE) + r"\b"), "STATE"),
