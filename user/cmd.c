@@ -39,6 +39,18 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
                      "when the list cannot be read (default defer; dunno lets mail pass)"},
 };
 
+const struct cmd_global_row cmd_globals[GLOBAL_COUNT] = {
+    [GLOBAL_JSON] = {'j', {"json", NULL, "one JSON object on standard output, errors included"}},
+    [GLOBAL_DRY_RUN] = {'n', {"dry-run", NULL, "show what would change, and change nothing"}},
+    [GLOBAL_YES] = {'y', {"yes", NULL, "ask no questions: the answer to all of them is yes"}},
+    [GLOBAL_QUIET] = {'q', {"quiet", NULL, "only what was asked for, warnings and errors"}},
+    [GLOBAL_VERBOSE] = {'v', {"verbose", NULL, "libbpf's words too, and all lines, not the first"}},
+    [GLOBAL_STATE] = {'\0', {"state", "DIR", "where the list is stored"}},
+    [GLOBAL_BPFFS] = {'\0', {"bpffs", "DIR", "where program, links and maps are pinned"}},
+    [GLOBAL_HELP] = {'h', {"help", NULL, "what help COMMAND shows"}},
+    [GLOBAL_VERSION] = {'\0', {"version", NULL, "the program's version"}},
+};
+
 static const char who_details[] =
     "WHO is an address (192.0.2.10), a segment (192.0.2.0/24) or a range\n"
     "(192.0.2.10-192.0.2.40), the same in IPv6. Names are never resolved.\n";

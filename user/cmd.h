@@ -48,6 +48,27 @@ struct cmd_option_row {
 
 extern const struct cmd_option_row cmd_options[OPT_COUNT];
 
+/* Options that every command takes, before or after its name. */
+enum cmd_global {
+    GLOBAL_JSON,
+    GLOBAL_DRY_RUN,
+    GLOBAL_YES,
+    GLOBAL_QUIET,
+    GLOBAL_VERBOSE,
+    GLOBAL_STATE,
+    GLOBAL_BPFFS,
+    GLOBAL_HELP,
+    GLOBAL_VERSION,
+    GLOBAL_COUNT,
+};
+
+struct cmd_global_row {
+    char letter; /* '\0': has none */
+    struct cmd_option_row option;
+};
+
+extern const struct cmd_global_row cmd_globals[GLOBAL_COUNT];
+
 /* What main parsed. Strings belong to argv or the environment. */
 struct cmd_context {
     const char *state;
