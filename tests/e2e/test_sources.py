@@ -6,9 +6,11 @@ re-attach and change, and made where an older version, or a hand, left the maps 
 What is in the maps is read by bpftool; gate_sources reads it as the program does.
 """
 import ipaddress
+import json
 import pathlib
 import random
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -316,6 +318,36 @@ def exact_in_flood():
         lab.gate("attach", "eth0")
         kept = {(r["reason"], r["verdict"]): r["packets"] for r in lab.json("stats")["reasons"]}
         assert kept["unlisted", "drop"] == count
+
+
+@tap.test
+def rates():
+    """stats --watch: a line a second, whose rates add up to what came; ends with its reader"""
+    with Lab() as lab:
+        client = site(lab)
+        wire = frames.Wire(client, "p0", lab.mail, "eth0")
+        head = wire.there + wire.here + b"\x08\x00"
+        syn = head + frames.ip4(UNLISTED, HOST4, frames.tcp(UNLISTED, HOST4, 40000, 587, frames.SYN,
+                                                            1))
+        watch = subprocess.Popen(lab.command("-j", "stats", "--watch"), env=lab.env,
+                                 stdout=subprocess.PIPE)
+        sums = {"packets": 0, "bytes": 0, "attempts": 0}
+        json.loads(watch.stdout.readline())
+        for _ in range(40):
+            wire.sock.send(syn)
+        for _ in range(3):
+            line = json.loads(watch.stdout.readline())
+            assert line["schema"] == 1 and line["ok"] and line["seconds"] > 0.5, line
+            (row,) = [row for row in line["rates"] if row["verdict"] == "drop"]
+            for name in sums:
+                sums[name] += row[name] * line["seconds"]
+        drops = [row for row in line["reasons"]
+                 if (row["reason"], row["verdict"]) == ("unlisted", "drop")]
+        assert drops[0]["packets"] == 40, line
+        watch.stdout.close()
+        watch.wait(5)
+        assert {name: round(n) for name, n in sums.items()} == {
+            "packets": 40, "bytes": 40 * len(syn), "attempts": 40}, sums
 
 
 if not (ROOT / "build/gate_sources").exists():
