@@ -204,7 +204,7 @@ const struct cmd cmd_table[] = {
     {"sync", "", "make kernel equal to store", "make the kernel equal to the store (boot, repair)",
      "  smtpgate sync\n", "-y also takes over a gate that was made from another store.\n", 0, 0, 0,
      cmd_sync},
-    {"doctor", "", "is all well, with remedies",
+    {"doctor", "", "is every way in guarded?",
      "is every way in guarded, and all well with gate and host?",
      "  smtpgate doctor\n"
      "  smtpgate -q doctor            # only what is not ok\n"
