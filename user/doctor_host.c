@@ -174,9 +174,8 @@ static const char *const consequences[DOCTOR_SYSCTLS] = {
                             " connect with a listed source address",
     [DOCTOR_ROUTE_LOCALNET] = "what listens on 127.0.0.1 only, and trusts who asks there, can be"
                               " reached from outside",
-    [DOCTOR_SEG6] = "packets are taken that carry their way, or another packet, within; the gate"
-                    " judges what is outside",
-    [DOCTOR_RPL] = "packets are taken that carry their way within; the gate judges what is outside",
+    [DOCTOR_SEG6] = "TCP is taken from within IPv6 segment routing headers, which the gate passes",
+    [DOCTOR_RPL] = "TCP is taken from within IPv6 RPL routing headers, which the gate passes",
     [DOCTOR_FASTOPEN] = "data is taken from the first packet of a connection, so mail can come from"
                         " a forged listed address that no answer ever reaches",
 };

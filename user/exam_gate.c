@@ -233,7 +233,7 @@ static void read_list(struct exam *x, const struct cmd_context *ctx, struct stor
                       struct gate *gate)
 {
     struct err *e = &x->step.error;
-    struct walk walk;
+    struct walk walk = {0};
     int r = compare_steadily(x, ctx, store, gate, &walk, e);
 
     if (r < 0)
