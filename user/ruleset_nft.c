@@ -656,8 +656,8 @@ static int read_vmap(struct reader *reader, json_t *vmap)
 static bool is_harmless(const char *kind)
 {
     static const char *const names[] = {
-        "counter", "log", "comment", "mangle",     "notrack",   "nftrace",    "continue",
-        "flow",    "dup", "snat",    "masquerade", "ct helper", "ct timeout", "secmark"};
+        "counter", "last", "log",  "comment",    "mangle",    "notrack",    "nftrace", "continue",
+        "flow",    "dup",  "snat", "masquerade", "ct helper", "ct timeout", "secmark"};
     size_t i;
 
     for (i = 0; i < RS_SIZE(names); i++)
@@ -708,6 +708,45 @@ static uint32_t cases_of(const char *family)
     return !strcmp(family, "inet") || !strcmp(family, "netdev") ? RS_IP4 | RS_IP6 : 0;
 }
 
+/* nft 1.0.6 prints other memory for a table's flags: nothing is known of its tables then. */
+static bool is_known_flag(json_t *flag)
+{
+    return is_text(flag, "dormant") || is_text(flag, "owner") || is_text(flag, "persist");
+}
+
+/* A table that is switched off as a whole. */
+static int check_table(struct reader *reader, const json_t *item)
+{
+    json_t *flags = json_object_get(item, "flags"), *flag;
+    size_t i;
+
+    (void)reader;
+    if (flags && !json_is_array(flags) && !is_known_flag(flags))
+        return -EINVAL;
+    json_array_foreach (flags, i, flag)
+        if (!is_known_flag(flag))
+            return -EINVAL;
+    return 0;
+}
+
+static bool is_dormant(const struct reader *reader, const char *family, const char *name)
+{
+    json_t *item, *flag;
+    size_t i, j;
+
+    json_array_foreach (reader->all, i, item) {
+        json_t *table = json_object_get(item, "table"), *flags = json_object_get(table, "flags");
+        bool off = is_text(flags, "dormant");
+
+        json_array_foreach (flags, j, flag)
+            off |= is_text(flag, "dormant");
+        if (off && !strcmp(text_of(table, "family"), family) &&
+            !strcmp(text_of(table, "name"), name))
+            return true;
+    }
+    return false;
+}
+
 static int read_chain(struct reader *reader, const json_t *item)
 {
     struct rs_chain chain = {
@@ -719,7 +758,7 @@ static int read_chain(struct reader *reader, const json_t *item)
     };
     json_t *device = json_object_get(item, "dev");
 
-    if (is_left_out(reader, item))
+    if (is_left_out(reader, item) || is_dormant(reader, chain.family, chain.table))
         return 0;
     chain.match = rs_only(reader->set.host, cases_of(chain.family), false);
     if (device)
@@ -777,7 +816,9 @@ int ruleset_read_nft(const char *text, bool terse, const struct ruleset_host *ho
     reader.all = json_object_get(root, "nftables");
     if (json_is_array(reader.all)) {
         find_compat(&reader);
-        r = read_items(&reader, "chain", read_chain);
+        r = read_items(&reader, "table", check_table);
+        if (r == 0)
+            r = read_items(&reader, "chain", read_chain);
         if (r == 0)
             r = read_items(&reader, "rule", read_rule);
         if (r == 0)

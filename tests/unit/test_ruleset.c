@@ -66,6 +66,7 @@ static char *summary(const struct ruleset_findings *findings)
 #define INPUT(policy)         \
     CHAIN_OF("inet", "input", \
              ",\"type\":\"filter\",\"hook\":\"input\",\"prio\":0,\"policy\":\"" policy "\"")
+#define TABLE(flags) "{\"table\":{\"family\":\"inet\",\"name\":\"t\",\"flags\":" flags "}}"
 #define RULE_IN(chain, handle, expr)                                                             \
     ",{\"rule\":{\"family\":\"inet\",\"table\":\"t\",\"chain\":\"" chain "\",\"handle\":" handle \
     ",\"expr\":[" expr "]}}"
@@ -166,6 +167,9 @@ static const struct {
     {INPUT("accept") RULE("2", MATCH("==", META("iifname"), "\"wg0\"") ALSO DROP), ""},
     /* policies, and who is let in before */
     {INPUT("drop"), "25,465,587/46 policy"},
+    {TABLE("[\"dormant\"]") "," INPUT("drop"), ""},
+    {TABLE("\"dormant\"") "," INPUT("drop"), ""},
+    {TABLE("[\"owner\",\"persist\"]") "," INPUT("drop"), "25,465,587/46 policy"},
     {INPUT("drop") RULE("2", MATCH("in", CT("state"), "[\"established\",\"related\"]") ALSO ACCEPT)
          RULE("3", MATCH("==", META("iifname"), "\"lo\"") ALSO ACCEPT)
              RULE("4", PORT("{\"set\":[22,25,587]}") ALSO ACCEPT),
@@ -409,7 +413,15 @@ static void test_iptables_words(void **state)
 /* ---- hostile ---- */
 
 static const char *const odd_texts[] = {
-    "", "{", "[]", "null", "{\"nftables\":{}}", "{\"nftables\":5}", "{\"nftables\":[", "*filter\nx",
+    "",
+    "{",
+    "[]",
+    "null",
+    "{\"nftables\":{}}",
+    "{\"nftables\":5}",
+    "{\"nftables\":[",
+    "{\"nftables\":[{\"table\":{\"flags\":\"t\"}}]}",
+    "*filter\nx",
 };
 
 static void test_other_texts(void **state)
