@@ -54,20 +54,20 @@ $(BUILD)/shift_clock.so: tests/e2e/shift_clock.c
 
 # Numbers, not tests: on a machine that does nothing else. BENCH_OUT=FILE also writes Markdown.
 .PHONY: bench
-bench: all $(BUILD)/policy_load $(BUILD)/bench_sources
+bench: all $(BUILD)/policy_load $(BUILD)/bench_verdict
 	@tests/bench/policy.py
-	@$(BUILD)/bench_sources
+	@$(BUILD)/bench_verdict
 
 $(BUILD)/flood.skel.h: tests/bench/flood.bpf.c vmlinux/vmlinux.h
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_CFLAGS) -c -o $(BUILD)/flood.bpf.o $<
 	$(BPFTOOL) gen skeleton $(BUILD)/flood.bpf.o name flood_bpf >$@
 
-$(BUILD)/bench_sources: tests/bench/sources.c $(BUILD)/flood.skel.h $(BUILD)/smtpgate.skel.h
+$(BUILD)/bench_verdict: tests/bench/verdict.c $(BUILD)/flood.skel.h $(BUILD)/smtpgate.skel.h
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $< -lbpf -lelf -lz
 
 # Reads the sources as the program does, to be compared with what bpftool reads.
-$(BUILD)/gate_sources: tests/e2e/gate_sources.c $(addprefix $(BUILD)/user/,gate.o addr.o who_why.o text.o err.o)
+$(BUILD)/gate_sources: tests/e2e/gate_sources.c $(addprefix $(BUILD)/user/,gate.o counters.o addr.o who_why.o text.o err.o)
 	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ -lbpf -lelf -lz
 
 # The whole program with sanitizers, for the golden tests and test_memory.py.
@@ -93,7 +93,7 @@ deps:
 
 .PHONY: check-build
 check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
-	$(BUILD)/gate_sources $(BUILD)/bench_sources
+	$(BUILD)/gate_sources $(BUILD)/bench_verdict
 
 .PHONY: unit golden program e2e lint
 unit: $(UNIT_BIN)

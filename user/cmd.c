@@ -33,8 +33,23 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
     [OPT_NAGIOS] = {"nagios", NULL, "as a monitoring plugin: one line, exit 0, 1, 2 or 3"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
+    [OPT_WATCH] = {"watch", NULL, "every second, with rates, until ^C"},
+    [OPT_SINCE] = {"since", "DURATION|TIME", "those that came since: 15m, 2d, '2026-12-01 18:00'"},
+    [OPT_TOP] = {"top", "N", "the N with the most packets (default 20; with -j all)"},
     [OPT_TROUBLE] = {"trouble", "defer|reject|dunno",
                      "when the list cannot be read (default defer; dunno lets mail pass)"},
+};
+
+const struct cmd_global_row cmd_globals[GLOBAL_COUNT] = {
+    [GLOBAL_JSON] = {'j', {"json", NULL, "one JSON object on standard output, errors included"}},
+    [GLOBAL_DRY_RUN] = {'n', {"dry-run", NULL, "show what would change, and change nothing"}},
+    [GLOBAL_YES] = {'y', {"yes", NULL, "ask no questions: the answer to all of them is yes"}},
+    [GLOBAL_QUIET] = {'q', {"quiet", NULL, "only what was asked for, warnings and errors"}},
+    [GLOBAL_VERBOSE] = {'v', {"verbose", NULL, "libbpf's words too, and all lines, not the first"}},
+    [GLOBAL_STATE] = {'\0', {"state", "DIR", "where the list is stored"}},
+    [GLOBAL_BPFFS] = {'\0', {"bpffs", "DIR", "where program, links and maps are pinned"}},
+    [GLOBAL_HELP] = {'h', {"help", NULL, "what help COMMAND shows"}},
+    [GLOBAL_VERSION] = {'\0', {"version", NULL, "the program's version"}},
 };
 
 static const char who_details[] =
@@ -153,8 +168,19 @@ const struct cmd cmd_table[] = {
      NULL, OPT(CHECK), 0, 0, cmd_status},
     {"stats", "", "packets by reason", "packets by reason and verdict",
      "  smtpgate stats\n"
-     "  smtpgate -j stats\n",
-     NULL, 0, 0, 0, cmd_stats},
+     "  smtpgate -j stats             # also by family, interface and port\n"
+     "  smtpgate stats --watch\n",
+     "Counters are exact, and kept over attach, upgrade and changes of the list.\n"
+     "With --watch, LET IN and KEPT OUT are connection attempts at the guarded ports.\n",
+     OPT(WATCH), 0, 0, cmd_stats},
+    {"blocked", "", "who was dropped", "the sources that were dropped, or would have been",
+     "  smtpgate blocked\n"
+     "  smtpgate blocked --since 15m\n"
+     "  smtpgate blocked --top 100\n",
+     "The kernel writes down who comes and is not listed, up to 65,536 addresses and\n"
+     "ports. Under a flood it writes down who comes again; packets of the others are\n"
+     "counted. To let one in: smtpgate add ADDRESS --remark TEXT\n",
+     OPT(SINCE) | OPT(TOP), 0, 0, cmd_blocked},
     {"import", "FILE|-", "add the entries of a file", "add the entries of a file, all or none",
      "  smtpgate import offices.list\n"
      "  smtpgate export | ssh mail2 smtpgate import -\n"
@@ -204,7 +230,7 @@ const struct cmd cmd_table[] = {
     {"sync", "", "make kernel equal to store", "make the kernel equal to the store (boot, repair)",
      "  smtpgate sync\n", "-y also takes over a gate that was made from another store.\n", 0, 0, 0,
      cmd_sync},
-    {"doctor", "", "is every way in guarded?",
+    {"doctor", "[--nagios]", "is every way in guarded?",
      "is every way in guarded, and all well with gate and host?",
      "  smtpgate doctor\n"
      "  smtpgate -q doctor            # only what is not ok\n"
@@ -473,19 +499,10 @@ json_t *cmd_use_json(int64_t known_since, int64_t now)
                      out_json_time(known_since > now ? 0 : known_since));
 }
 
-const char *cmd_mode_name(enum sg_mode mode)
+const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MAX])
 {
-    switch (mode) {
-    case SG_MODE_OFF:
-        return "off";
-    case SG_MODE_OBSERVE:
-        return "observe";
-    case SG_MODE_PAUSED:
-        return "paused";
-    case SG_MODE_ENFORCE:
-    default:
-        return "enforce";
-    }
+    return text_escape(iface->link.state == GATE_LINK_HERE ? iface->link.name : iface->row.name,
+                       buf, CMD_NAME_MAX);
 }
 
 const char *cmd_time_left(int64_t seconds, char buf[32])
@@ -508,6 +525,6 @@ const char *cmd_plan_end(const struct mode_plan *plan, int64_t now, char buf[CMD
     buf[0] = '\0';
     if (plan->until)
         snprintf(buf, CMD_PLAN_MAX, " until %s (%s), then: %s", out_local_time(plan->until, time),
-                 cmd_time_left(plan->until - now, left), cmd_mode_name(plan->then));
+                 cmd_time_left(plan->until - now, left), mode_name(plan->then));
     return buf;
 }

@@ -12,6 +12,7 @@
 #include "change.h"
 #include "err.h"
 #include "out.h"
+#include "sync.h"
 
 /* Options that belong to a command. */
 enum cmd_option {
@@ -30,9 +31,12 @@ enum cmd_option {
     OPT_NAGIOS,
     OPT_NAMES,
     OPT_REMARK,
+    OPT_SINCE,
+    OPT_TOP,
     OPT_TROUBLE,
     OPT_UNTIL,
     OPT_UNUSED,
+    OPT_WATCH,
     OPT_WITH,
     OPT_COUNT,
 };
@@ -44,6 +48,27 @@ struct cmd_option_row {
 };
 
 extern const struct cmd_option_row cmd_options[OPT_COUNT];
+
+/* Options that every command takes, before or after its name. */
+enum cmd_global {
+    GLOBAL_JSON,
+    GLOBAL_DRY_RUN,
+    GLOBAL_YES,
+    GLOBAL_QUIET,
+    GLOBAL_VERBOSE,
+    GLOBAL_STATE,
+    GLOBAL_BPFFS,
+    GLOBAL_HELP,
+    GLOBAL_VERSION,
+    GLOBAL_COUNT,
+};
+
+struct cmd_global_row {
+    char letter; /* '\0': has none */
+    struct cmd_option_row option;
+};
+
+extern const struct cmd_global_row cmd_globals[GLOBAL_COUNT];
 
 /* What main parsed. Strings belong to argv or the environment. */
 struct cmd_context {
@@ -83,6 +108,7 @@ const struct cmd *cmd_find(const char *name, struct err *e);
 int cmd_add(const struct cmd_context *ctx, struct err *e);
 int cmd_apply(const struct cmd_context *ctx, struct err *e);
 int cmd_attach(const struct cmd_context *ctx, struct err *e);
+int cmd_blocked(const struct cmd_context *ctx, struct err *e);
 int cmd_check(const struct cmd_context *ctx, struct err *e);
 int cmd_confirm_mode(const struct cmd_context *ctx, struct err *e);
 int cmd_delete(const struct cmd_context *ctx, struct err *e);
@@ -177,7 +203,8 @@ json_t *cmd_use_json(int64_t known_since, int64_t now);
 /* An interface's name as it may be shown: the kernel lets it hold nearly any byte. */
 #define CMD_NAME_MAX (4 * IF_NAMESIZE)
 
-const char *cmd_mode_name(enum sg_mode mode);
+/* The name it has now, as it may be shown. Returns @buf. */
+const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MAX]);
 
 /* " until 2026-12-01 18:00 (in 2 min), then: observe", or "" where nothing follows. Returns @buf.
  */

@@ -79,6 +79,9 @@ static void say_side(const struct cmd_context *ctx, const struct cut *cut, enum 
     say_names(&ctx->out, sources);
 }
 
+/* Sources that came without an entry, in JSON. */
+#define SEEN_ROWS 1000
+
 /* What the judgement is of. */
 struct previewed {
     struct live live;
@@ -131,10 +134,11 @@ static int show(const struct cmd_context *ctx, const struct previewed *previewed
     if (r == 0)
         say(ctx, previewed, kept, cut);
     if (r == 0)
-        out_json(&ctx->out, json_pack("{s:b, s:O, s:O, s:b, s:o, s:I}", "known", live->known,
-                                      "kept", kept, "cut", cut, "own_address_cut",
-                                      live->self.n_ports > 0, "seen", seen_json(&previewed->seen),
-                                      "untracked", (json_int_t)previewed->seen.untracked));
+        out_json(&ctx->out,
+                 json_pack("{s:b, s:O, s:O, s:b, s:o, s:I}", "known", live->known, "kept", kept,
+                           "cut", cut, "own_address_cut", live->self.n_ports > 0, "seen",
+                           seen_json(&previewed->seen, SEEN_ROWS), "untracked",
+                           (json_int_t)previewed->seen.untracked));
     json_decref(kept);
     json_decref(cut);
     return r;

@@ -133,14 +133,17 @@ static int compare(struct exam *x, struct store *store, struct gate *gate, struc
     int r = store_read_settings(store, ret_settings, e);
 
     if (r == 0)
-        r = sync_compare(store, gate, ret_settings, &x->step.check, e);
+        r = sync_compare(store, gate, ret_settings, 0, &x->step.check, e);
     if (r == 0)
         r = walk_both(store, gate, walk, e);
     if (r < 0)
         return r;
     x->step.equal = digest_is_equal(&walk->stored, &walk->live);
     x->step.prefixes = walk->stored.count;
-    return 0;
+    /* How they differ, where that is not much to look for. */
+    if (!x->step.equal)
+        r = sync_compare(store, gate, ret_settings, SYNC_COMPARE_MAX, &x->step.check, e);
+    return r;
 }
 
 static bool in_step(const struct doctor_step *step)

@@ -21,6 +21,7 @@
 #include <sys/vfs.h>
 #include <time.h>
 
+#include "counters.h"
 #include "smtpgate.skel.h"
 
 #define BPFFS_ROOT   "/sys/fs/bpf"
@@ -1033,6 +1034,11 @@ int gate_read_untracked(const struct gate *gate, uint64_t ret_packets[SG_VERDICT
 
 /* ---- interfaces ---- */
 
+const char *gate_xdp_name(enum gate_xdp xdp)
+{
+    return xdp == GATE_XDP_NATIVE ? "native" : xdp == GATE_XDP_GENERIC ? "generic" : "none";
+}
+
 /* The maps a program uses, against those that are pinned now. */
 static bool program_uses(__u32 prog_id, const int *fds, size_t n)
 {
@@ -1415,17 +1421,6 @@ int gate_detach(struct gate *gate, uint32_t id, struct err *e)
     return 0;
 }
 
-static void add_counters(struct sg_counters *sum, const struct sg_counters *more)
-{
-    uint64_t *to = (uint64_t *)sum;
-    const uint64_t *from = (const uint64_t *)more;
-    size_t i;
-
-    _Static_assert(sizeof(*sum) % sizeof(*to) == 0, "only 64-bit counters");
-    for (i = 0; i < sizeof(*sum) / sizeof(*to); i++)
-        to[i] += from[i];
-}
-
 int gate_read_counters(struct gate *gate, uint32_t id, struct sg_counters *ret_counters,
                        struct err *e)
 {
@@ -1452,6 +1447,6 @@ int gate_read_counters(struct gate *gate, uint32_t id, struct sg_counters *ret_c
         return r;
     per_cpu = values;
     for (cpu = 0; cpu < cpus; cpu++)
-        add_counters(ret_counters, &per_cpu[cpu]);
+        counters_add(ret_counters, &per_cpu[cpu]);
     return 0;
 }

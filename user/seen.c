@@ -5,16 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "counters.h"
 #include "out.h"
 
 #define SEEN_LINES 10
-#define SEEN_ROWS  1000
-
-static const char *const verdict_names[SG_VERDICT_COUNT] = {
-    [SG_VERDICT_PASS] = "pass",
-    [SG_VERDICT_DROP] = "drop",
-    [SG_VERDICT_WOULD_DROP] = "would_drop",
-};
 
 void seen_free(struct seen *seen)
 {
@@ -52,38 +46,86 @@ static int compare(const void *a, const void *b)
     return order ? order : (int)one->source.port - (int)two->source.port;
 }
 
-static int judge(struct change *change, struct seen *seen, struct err *e)
+static int judge(struct store *store, int64_t now, struct seen *seen, struct err *e)
 {
     size_t i;
     int r = 0;
 
-    for (i = 0; r == 0 && i < seen->count; i++) {
-        r = store_covers(change->store, NULL, &seen->items[i].source.addr, change->now,
-                         &seen->items[i].let_in, e);
-        seen->n_out += !seen->items[i].let_in;
-    }
+    for (i = 0; r == 0 && i < seen->count; i++)
+        r = store_covers(store, NULL, &seen->items[i].source.addr, now, &seen->items[i].let_in, e);
+    return r;
+}
+
+static void sort(struct seen *seen)
+{
     if (seen->count)
         qsort(seen->items, seen->count, sizeof(*seen->items), compare);
+}
+
+static int read_table(struct gate *gate, struct seen *seen, struct err *e)
+{
+    uint64_t untracked[SG_VERDICT_COUNT] = {0};
+    unsigned int i;
+    int r = gate_each_source(gate, collect, seen, e);
+
+    if (r == -ENOMEM)
+        return err_set(e, r, EXIT_REFUSED, "out of memory");
+    if (r == 0)
+        r = gate_read_untracked(gate, untracked, e);
+    for (i = 0; r == 0 && i < SG_VERDICT_COUNT; i++)
+        seen->untracked += untracked[i];
     return r;
 }
 
 int seen_read(struct change *change, struct seen *ret_seen, struct err *e)
 {
     _cleanup_seen_ struct seen seen = {0};
-    uint64_t untracked[SG_VERDICT_COUNT] = {0};
-    unsigned int i;
-    int r = change->gate ? gate_each_source(change->gate, collect, &seen, e) : 0;
+    size_t i;
+    int r = change->gate ? read_table(change->gate, &seen, e) : 0;
 
-    if (r == -ENOMEM)
-        return err_set(e, r, EXIT_REFUSED, "out of memory");
-    if (r == 0 && change->gate)
-        r = gate_read_untracked(change->gate, untracked, e);
     if (r == 0)
-        r = judge(change, &seen, e);
+        r = judge(change->store, change->now, &seen, e);
     if (r < 0)
         return r;
-    for (i = 0; i < SG_VERDICT_COUNT; i++)
-        seen.untracked += untracked[i];
+    for (i = 0; i < seen.count; i++)
+        seen.n_out += !seen.items[i].let_in;
+    sort(&seen);
+    *ret_seen = seen;
+    seen = (struct seen){0};
+    return 0;
+}
+
+static void keep_blocked(struct seen *seen, int64_t since)
+{
+    size_t i, kept = 0;
+
+    for (i = 0; i < seen->count; i++) {
+        const struct gate_source *source = &seen->items[i].source;
+
+        if (source->verdict != SG_VERDICT_PASS && (int64_t)source->last_seen >= since)
+            seen->items[kept++] = seen->items[i];
+    }
+    seen->count = kept;
+}
+
+int seen_read_blocked(struct store *store, struct gate *gate, int64_t now, int64_t since,
+                      size_t top, struct seen *ret_seen, size_t *ret_total, struct err *e)
+{
+    _cleanup_seen_ struct seen seen = {0};
+    size_t total;
+    int r = read_table(gate, &seen, e);
+
+    if (r < 0)
+        return r;
+    keep_blocked(&seen, since);
+    sort(&seen);
+    total = seen.count;
+    if (top && seen.count > top)
+        seen.count = top;
+    r = judge(store, now, &seen, e);
+    if (r < 0)
+        return r;
+    *ret_total = total;
     *ret_seen = seen;
     seen = (struct seen){0};
     return 0;
@@ -118,25 +160,24 @@ const char *seen_print(const struct seen *seen, char buf[SEEN_TEXT_MAX])
     return buf;
 }
 
-json_t *seen_json(const struct seen *seen)
+json_t *seen_json(const struct seen *seen, size_t most)
 {
     json_t *rows = json_array();
     char address[ADDR_TEXT_MAX];
     size_t i;
 
-    for (i = 0; i < seen->count && i < SEEN_ROWS; i++) {
+    for (i = 0; i < seen->count && i < most; i++) {
         const struct gate_source *source = &seen->items[i].source;
 
         json_array_append_new(
-            rows, json_pack("{s:s, s:o, s:I, s:o, s:o, s:s, s:b}", "address",
-                            addr_print(&source->addr, address), "port",
-                            source->port ? json_integer(source->port) : json_null(), "packets",
-                            (json_int_t)source->packets, "first_seen",
-                            out_json_time((int64_t)source->first_seen), "last_seen",
-                            out_json_time((int64_t)source->last_seen), "verdict",
-                            source->verdict < SG_VERDICT_COUNT ? verdict_names[source->verdict]
-                                                               : "unknown",
-                            "let_in", seen->items[i].let_in));
+            rows,
+            json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:s, s:b}", "address",
+                      addr_print(&source->addr, address), "port",
+                      source->port ? json_integer(source->port) : json_null(), "packets",
+                      (json_int_t)source->packets, "attempts", (json_int_t)source->attempts,
+                      "first_seen", out_json_time((int64_t)source->first_seen), "last_seen",
+                      out_json_time((int64_t)source->last_seen), "verdict",
+                      counters_verdict_name(source->verdict), "let_in", seen->items[i].let_in));
     }
     return rows;
 }

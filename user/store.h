@@ -73,8 +73,10 @@ struct store_counts {
     uint64_t entries; /* of all lists */
     uint64_t prefixes;
     uint64_t host_entries;
-    uint64_t accounts;  /* that have a list of their own, by their spelling */
-    uint64_t temporary; /* entries that have an end, whether it has come or not */
+    uint64_t accounts;             /* that have a list of their own, by their spelling */
+    uint64_t temporary;            /* entries that have an end, whether it has come or not */
+    uint64_t kinds[WHO_RANGE + 1]; /* entries, by enum who_kind */
+    uint64_t prefixes4, prefixes6;
 };
 
 /* What the lists mean: which have entries, expired ones included, and what is set beside. */
@@ -154,6 +156,8 @@ int store_set_clock(struct store *store, int64_t now, struct err *e);
 int store_has_deadlines(struct store *store, bool *ret_any, struct err *e);
 /* Entries of all lists whose end has come by @now (Unix seconds). */
 int store_count_ended(struct store *store, int64_t now, uint64_t *ret_count, struct err *e);
+/* The first end that is to come after @now; 0 none. */
+int store_next_end(struct store *store, int64_t now, int64_t *ret_expires, struct err *e);
 int store_set_limit(struct store *store, uint32_t limit, struct err *e);
 int store_set_others(struct store *store, enum store_others others, struct err *e);
 int store_set_realm(struct store *store, const char *realm, struct err *e);
@@ -255,6 +259,8 @@ void store_set_author(struct store *store, const struct store_author *author, in
 /* How many entries the open transaction added, deleted and edited so far. */
 void store_read_touched(const struct store *store, unsigned int *ret_added,
                         unsigned int *ret_deleted, unsigned int *ret_edited);
+/* Its number in the history; 0 as long as nothing is changed. */
+int64_t store_change_id(const struct store *store);
 
 /* Newest first, as store_each_entry(); @limit 0: all. */
 int store_each_change(struct store *store, unsigned int limit,

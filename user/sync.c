@@ -7,9 +7,6 @@
 
 #include "iface.h"
 
-/* A list longer than this is compared by sync, not by each status. */
-#define COMPARE_MAX 20000
-
 /* ---- the list ---- */
 
 struct listed {
@@ -191,9 +188,9 @@ int sync_list(struct store *store, struct gate *gate, bool reset_clock, uint64_t
 }
 
 int sync_compare(struct store *store, struct gate *gate, const struct store_settings *settings,
-                 struct sync_check *ret_check, struct err *e)
+                 size_t compare_max, struct sync_check *ret_check, struct err *e)
 {
-    _cleanup_prefix_list_ struct prefix_list in_store = {.max = COMPARE_MAX};
+    _cleanup_prefix_list_ struct prefix_list in_store = {.max = compare_max};
     _cleanup_delta_ struct delta delta = {0};
     struct sync_check check = {.present = gate_is_whole(gate)};
     struct gate_state state;
@@ -217,7 +214,7 @@ int sync_compare(struct store *store, struct gate *gate, const struct store_sett
     if (r < 0)
         return r;
     check.clock = !deadlines || !gate_clock_is_behind(gate, settings->clock);
-    r = read_store(store, &in_store, e);
+    r = compare_max ? read_store(store, &in_store, e) : -E2BIG;
     if (r == 0)
         r = compare_lists(&in_store, gate, &delta, e);
     if (r < 0 && r != -E2BIG)

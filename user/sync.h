@@ -39,9 +39,14 @@ struct sync_check {
     uint64_t differing; /* in both, with another end */
 };
 
-/* @settings as just read from @store. */
+/*
+ * @settings as just read from @store. The prefixes are compared one by one if there are no more
+ * than
+ * @compare_max, 0: never.
+ */
+#define SYNC_COMPARE_MAX 20000 /* takes some 20 ms */
 int sync_compare(struct store *store, struct gate *gate, const struct store_settings *settings,
-                 struct sync_check *ret_check, struct err *e);
+                 size_t compare_max, struct sync_check *ret_check, struct err *e);
 bool sync_is_equal(const struct sync_check *check);
 
 /* Ports and mode; each is one word to the packets. */

@@ -271,6 +271,53 @@ def read_in_flood():
         assert len(found) > 10_000
 
 
+def driver_packets(lab):
+    """How many frames the driver handed to the program, as the driver counts them."""
+    rows = lab.mail.run("ethtool", "-S", "eth0").out.splitlines()
+    return sum(int(row.split()[-1]) for row in rows if "_xdp_packets:" in row and "rx_" in row)
+
+
+@tap.test
+def exact_in_flood():
+    """counters are exact in a flood, over re-attach and changes of list and ports: as the driver's"""
+    with Lab() as lab:
+        client = site(lab)
+        sent, stop, rounds = [0], threading.Event(), 0
+        thread = threading.Thread(target=flood, args=(
+            frames.Wire(client, "p0", lab.mail, "eth0"), stop, sent))
+        before = lab.json("stats")
+        lab.gate("set", "limit", "none")
+        driver = driver_packets(lab)
+        seen = sum(row["packets"] for row in before["reasons"])
+        thread.start()
+        try:
+            while sent[0] < 60_000 or rounds < 6:
+                lab.gate("attach", "eth0")
+                lab.gate("add", f"198.51.100.{rounds}")
+                lab.gate("set", "ports", "25,465,587,2525" if rounds % 2 else "25,465,587")
+                rounds += 1
+        finally:
+            stop.set()
+            thread.join()
+        after = lab.json("stats")
+        assert sum(row["packets"] for row in after["reasons"]) - seen == driver_packets(lab) - driver
+        flooded = [row for row in after["ports"] if row["port"] == 587 and row["verdict"] == "drop"]
+        (reason,) = [row for row in after["reasons"]
+                     if row["reason"] == "unlisted" and row["verdict"] == "drop"]
+        # All of the flood are SYNs over IPv4, of one length, to one port: each counter has them all.
+        count = flooded[0]["packets"]
+        assert count >= 60_000 and count == flooded[0]["attempts"] == reason["packets"], after
+        assert flooded[0]["families"]["ip4"] == {"packets": count, "bytes": 54 * count,
+                                                 "attempts": count}, flooded
+        assert reason["families"] == {"ip4": {"packets": count, "bytes": 54 * count}}, reason
+        assert after["interfaces"][0]["reasons"] == after["reasons"]
+        lab.gate("detach", "eth0")
+        assert lab.json("stats")["reasons"] == after["reasons"]
+        lab.gate("attach", "eth0")
+        kept = {(r["reason"], r["verdict"]): r["packets"] for r in lab.json("stats")["reasons"]}
+        assert kept["unlisted", "drop"] == count
+
+
 if not (ROOT / "build/gate_sources").exists():
     sys.exit(f"{ROOT / 'build/gate_sources'} is missing: make check-build")
 tap.main()
