@@ -1,4 +1,4 @@
-// LINK: ruleset_eval ruleset_nft ruleset_ipt addr who_why text err
+// LINK: ruleset_eval ruleset_match ruleset_nft ruleset_ipt addr who_why text err
 // LIBS: -ljansson
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
