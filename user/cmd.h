@@ -28,6 +28,7 @@ enum cmd_option {
     OPT_KICK,
     OPT_LINT,
     OPT_MODE,
+    OPT_NAGIOS,
     OPT_NAMES,
     OPT_REMARK,
     OPT_SINCE,

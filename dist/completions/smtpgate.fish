@@ -127,6 +127,7 @@ complete -c smtpgate -n '__smtpgate_is export' -l format -x -a 'list csv json' -
 complete -c smtpgate -n '__smtpgate_is apply delete enforce' -l kick -d 'also end open sessions'
 complete -c smtpgate -n '__smtpgate_is list' -l lint -d 'what could be better'
 complete -c smtpgate -n '__smtpgate_is attach' -l mode -x -a 'auto native generic' -d how
+complete -c smtpgate -n '__smtpgate_is doctor' -l nagios -d 'as a monitoring plugin'
 complete -c smtpgate -n '__smtpgate_is preview' -l names -d 'also names, by DNS'
 complete -c smtpgate -n '__smtpgate_is add edit' -l remark -x -d 'who or what is behind it'
 complete -c smtpgate -n '__smtpgate_is blocked' -l since -x -d 'those that came since'
