@@ -32,12 +32,25 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_UNUSED] = {"unused", "DURATION", "what was added before that, and let nobody in since"},
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
+    [OPT_NAGIOS] = {"nagios", NULL, "as a monitoring plugin: one line, exit 0, 1, 2 or 3"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
     [OPT_WATCH] = {"watch", NULL, "every second, with rates, until ^C"},
     [OPT_SINCE] = {"since", "DURATION|TIME", "those that came since: 15m, 2d, '2026-12-01 18:00'"},
     [OPT_TOP] = {"top", "N", "the N with the most packets (default 20; with -j all)"},
     [OPT_TROUBLE] = {"trouble", "defer|reject|dunno",
                      "when the list cannot be read (default defer; dunno lets mail pass)"},
+};
+
+const struct cmd_global_row cmd_globals[GLOBAL_COUNT] = {
+    [GLOBAL_JSON] = {'j', {"json", NULL, "one JSON object on standard output, errors included"}},
+    [GLOBAL_DRY_RUN] = {'n', {"dry-run", NULL, "show what would change, and change nothing"}},
+    [GLOBAL_YES] = {'y', {"yes", NULL, "ask no questions: the answer to all of them is yes"}},
+    [GLOBAL_QUIET] = {'q', {"quiet", NULL, "only what was asked for, warnings and errors"}},
+    [GLOBAL_VERBOSE] = {'v', {"verbose", NULL, "libbpf's words too, and all lines, not the first"}},
+    [GLOBAL_STATE] = {'\0', {"state", "DIR", "where the list is stored"}},
+    [GLOBAL_BPFFS] = {'\0', {"bpffs", "DIR", "where program, links and maps are pinned"}},
+    [GLOBAL_HELP] = {'h', {"help", NULL, "what help COMMAND shows"}},
+    [GLOBAL_VERSION] = {'\0', {"version", NULL, "the program's version"}},
 };
 
 static const char who_details[] =
@@ -227,13 +240,17 @@ const struct cmd cmd_table[] = {
     {"sync", "", "make kernel equal to store", "make the kernel equal to the store (boot, repair)",
      "  smtpgate sync\n", "-y also takes over a gate that was made from another store.\n", 0, 0, 0,
      cmd_sync},
-    {"doctor", "", "is every way in guarded?", "is a password asked for, is every way in guarded?",
+    {"doctor", "[--nagios]", "is every way in guarded?",
+     "is every way in guarded, and all well with gate and host?",
      "  smtpgate doctor\n"
-     "  smtpgate -q doctor            # only what is not ok\n",
+     "  smtpgate -q doctor            # only what is not ok\n"
+     "  smtpgate doctor --nagios      # for a monitoring system\n",
      "Asks the mail server on this host, over its own addresses, and sends no mail.\n"
-     "Exit 1 when something is wrong; each FAIL comes with what mends it. Takes up to\n"
-     "15 s when ports do not answer. Wants libcurl4.\n",
-     0, 0, 0, cmd_doctor},
+     "Looks at the kernel, the program on each interface, the list in full, and what\n"
+     "else on the host decides who gets through. Exit 1 when something is wrong or\n"
+     "not known; each comes with what mends it. Takes up to 15 s when ports do not\n"
+     "answer. Wants libcurl4; nft and iptables where there are such rules.\n",
+     OPT(NAGIOS), 0, 0, cmd_doctor},
     {"help", "[COMMAND]", "this, or a command's", "this text, or a command's",
      "  smtpgate help add\n", NULL, 0, 0, 1, cmd_help},
     {0},
@@ -498,21 +515,6 @@ const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MA
                        buf, CMD_NAME_MAX);
 }
 
-const char *cmd_mode_name(enum sg_mode mode)
-{
-    switch (mode) {
-    case SG_MODE_OFF:
-        return "off";
-    case SG_MODE_OBSERVE:
-        return "observe";
-    case SG_MODE_PAUSED:
-        return "paused";
-    case SG_MODE_ENFORCE:
-    default:
-        return "enforce";
-    }
-}
-
 const char *cmd_time_left(int64_t seconds, char buf[32])
 {
     if (seconds < 120)
@@ -533,6 +535,6 @@ const char *cmd_plan_end(const struct mode_plan *plan, int64_t now, char buf[CMD
     buf[0] = '\0';
     if (plan->until)
         snprintf(buf, CMD_PLAN_MAX, " until %s (%s), then: %s", out_local_time(plan->until, time),
-                 cmd_time_left(plan->until - now, left), cmd_mode_name(plan->then));
+                 cmd_time_left(plan->until - now, left), mode_name(plan->then));
     return buf;
 }

@@ -30,6 +30,7 @@ enum cmd_option {
     OPT_KICK,
     OPT_LINT,
     OPT_MODE,
+    OPT_NAGIOS,
     OPT_NAMES,
     OPT_REMARK,
     OPT_SINCE,
@@ -49,6 +50,27 @@ struct cmd_option_row {
 };
 
 extern const struct cmd_option_row cmd_options[OPT_COUNT];
+
+/* Options that every command takes, before or after its name. */
+enum cmd_global {
+    GLOBAL_JSON,
+    GLOBAL_DRY_RUN,
+    GLOBAL_YES,
+    GLOBAL_QUIET,
+    GLOBAL_VERBOSE,
+    GLOBAL_STATE,
+    GLOBAL_BPFFS,
+    GLOBAL_HELP,
+    GLOBAL_VERSION,
+    GLOBAL_COUNT,
+};
+
+struct cmd_global_row {
+    char letter; /* '\0': has none */
+    struct cmd_option_row option;
+};
+
+extern const struct cmd_global_row cmd_globals[GLOBAL_COUNT];
 
 /* What main parsed. Strings belong to argv or the environment. */
 struct cmd_context {
@@ -197,8 +219,6 @@ struct cmd_health {
     char text[512];               /* interfaces and list; what is wrong with them */
 };
 void cmd_read_health(const struct view *view, struct cmd_health *ret_health);
-
-const char *cmd_mode_name(enum sg_mode mode);
 
 /* " until 2026-12-01 18:00 (in 2 min), then: observe", or "" where nothing follows. Returns @buf.
  */

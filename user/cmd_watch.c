@@ -89,7 +89,7 @@ static void say_json(const struct out *out, const struct interval *interval)
                             number(counts->packets[SG_VERDICT_PASS]), "dropped",
                             number(counts->packets[SG_VERDICT_DROP]), "would_drop",
                             number(counts->packets[SG_VERDICT_WOULD_DROP]), "untracked",
-                            number(counts->untracked), "mode", cmd_mode_name(interval->mode),
+                            number(counts->untracked), "mode", mode_name(interval->mode),
                             "seconds", (double)interval->ms / 1000));
 }
 

@@ -56,6 +56,11 @@ struct store {
     /* Prefixes that came and went, by family (IPv4 first) and length; not written yet. */
     int64_t lengths[2][129];
     bool lengths_changed;
+    /* Entries likewise: by kind, those of them with an end, those of the host list. */
+    struct {
+        int64_t kinds[WHO_RANGE + 1], temporary[WHO_RANGE + 1], host;
+        bool changed;
+    } tally;
     struct log log;
     sqlite3_stmt *kept[KEPT_COUNT];
 };
@@ -330,9 +335,11 @@ static int migrate(struct store *store, struct err *e)
         return r;
     if (version < 1 || version > STORE_VERSION)
         return fail_newer(store, version, e);
-    if (version == 1)
+    if (version < 2)
         r = exec(store, migration_1_to_2, e);
-    return r == 0 ? exec(store, migration_2_to_3, e) : r;
+    if (r == 0 && version < 3)
+        r = exec(store, migration_2_to_3, e);
+    return r == 0 ? exec(store, migration_3_to_4, e) : r;
 }
 
 /* A file of an older version is brought up to date by a command that changes things anyway. */
@@ -556,6 +563,16 @@ int store_verify(struct store *store, struct err *e)
                   &differ, e);
     if (r < 0 || differ)
         return r < 0 ? r : fail_damaged(store, "table length does not fit", e);
+    r = query_int(store,
+                  "SELECT EXISTS (" COUNT_KINDS " EXCEPT SELECT kind, entries FROM tally)"
+                  " OR EXISTS (SELECT kind, entries FROM tally WHERE entries <> 0"
+                  " EXCEPT " COUNT_KINDS ")"
+                  " OR EXISTS (" COUNT_LISTS " EXCEPT SELECT account, entries FROM list)"
+                  " OR EXISTS (SELECT account, entries FROM list WHERE entries <> 0"
+                  " EXCEPT " COUNT_LISTS ")",
+                  &differ, e);
+    if (r < 0 || differ)
+        return r < 0 ? r : fail_damaged(store, "the entries are not as many as it says", e);
     /* Such an end would count as one here, as none there. */
     r = query_int(store, "SELECT EXISTS (SELECT 1 FROM entry WHERE expires < 0)", &differ, e);
     return r == 0 && differ ? fail_row(store, "entry", e) : r;
@@ -572,6 +589,7 @@ static void forget_changes(struct store *store)
     store->delta.count = 0;
     memset(store->lengths, 0, sizeof(store->lengths));
     store->lengths_changed = false;
+    memset(&store->tally, 0, sizeof(store->tally));
     store->log = (struct log){0};
 }
 
@@ -649,6 +667,72 @@ static int write_lengths(struct store *store, struct err *e)
     return r;
 }
 
+static int add_to_kind(struct store *store, unsigned int kind, int64_t entries, int64_t temporary,
+                       struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_ADD_KIND, &stmt, e);
+
+    if (r < 0)
+        return r;
+    sqlite3_bind_int(stmt, 1, (int)kind);
+    sqlite3_bind_int64(stmt, 2, entries);
+    sqlite3_bind_int64(stmt, 3, temporary);
+    return step_done(store, stmt, e);
+}
+
+static int drop_empty_list(struct store *store, const char *account, struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_DROP_LIST, &stmt, e);
+
+    if (r < 0)
+        return r;
+    bind_text(stmt, 1, account);
+    return step_done(store, stmt, e);
+}
+
+static int add_to_list(struct store *store, const char *account, int64_t entries, struct err *e)
+{
+    _cleanup_reset_ sqlite3_stmt *stmt = NULL;
+    int r = keep(store, KEPT_ADD_LIST, &stmt, e);
+
+    if (r < 0)
+        return r;
+    bind_text(stmt, 1, account);
+    sqlite3_bind_int64(stmt, 2, entries);
+    r = step_done(store, stmt, e);
+    return r == 0 && entries < 0 ? drop_empty_list(store, account, e) : r;
+}
+
+/* An entry came (@step 1) or went (-1). Most are of the host list: those wait for write_tally(). */
+static int note_entry(struct store *store, const struct store_entry *entry, int step, struct err *e)
+{
+    store->tally.changed = true;
+    store->tally.kinds[entry->who.kind] += step;
+    store->tally.temporary[entry->who.kind] += entry->expires ? step : 0;
+    if (*entry->account)
+        return add_to_list(store, entry->account, step, e);
+    store->tally.host += step;
+    return 0;
+}
+
+/* As write_lengths(). */
+static int write_tally(struct store *store, struct err *e)
+{
+    unsigned int kind;
+    int r = 0;
+
+    if (!store->tally.changed)
+        return 0;
+    for (kind = 0; r == 0 && kind <= WHO_RANGE; kind++)
+        r = add_to_kind(store, kind, store->tally.kinds[kind], store->tally.temporary[kind], e);
+    if (r == 0 && store->tally.host)
+        r = add_to_list(store, "", store->tally.host, e);
+    memset(&store->tally, 0, sizeof(store->tally));
+    return r;
+}
+
 /*
  * A COMMIT may fail after it has taken effect (in the last sync of the directory). The serial
  * number tells which it was, so that "nothing changed" is true when it is said.
@@ -660,6 +744,8 @@ int store_commit(struct store *store, struct err *e)
     int64_t serial = 0, now = 0;
     int r = write_lengths(store, e);
 
+    if (r == 0)
+        r = write_tally(store, e);
     if (r == 0 && store->log.id)
         r = end_log(store, e);
     if (r == 0 && changed)
@@ -791,18 +877,17 @@ int store_read_counts(struct store *store, struct store_counts *ret_counts, stru
         const char *sql;
         size_t at;
     } queries[] = {
-        {"SELECT count(*) FROM entry", offsetof(struct store_counts, entries)},
-        {"SELECT count(*) FROM entry WHERE account = ''",
+        {"SELECT ifnull(sum(entries), 0) FROM tally", offsetof(struct store_counts, entries)},
+        {"SELECT ifnull(sum(entries), 0) FROM list WHERE account = ''",
          offsetof(struct store_counts, host_entries)},
-        {"SELECT count(DISTINCT account) FROM entry WHERE account > ''",
-         offsetof(struct store_counts, accounts)},
+        {"SELECT count(*) FROM list WHERE account > ''", offsetof(struct store_counts, accounts)},
         {"SELECT ifnull(sum(prefixes), 0) FROM length", offsetof(struct store_counts, prefixes)},
-        {"SELECT count(*) FROM entry WHERE expires > 0", offsetof(struct store_counts, temporary)},
-        {"SELECT count(*) FROM entry WHERE kind = 0",
+        {"SELECT ifnull(sum(temporary), 0) FROM tally", offsetof(struct store_counts, temporary)},
+        {"SELECT ifnull(sum(entries), 0) FROM tally WHERE kind = 0",
          offsetof(struct store_counts, kinds[WHO_ADDRESS])},
-        {"SELECT count(*) FROM entry WHERE kind = 1",
+        {"SELECT ifnull(sum(entries), 0) FROM tally WHERE kind = 1",
          offsetof(struct store_counts, kinds[WHO_SEGMENT])},
-        {"SELECT count(*) FROM entry WHERE kind = 2",
+        {"SELECT ifnull(sum(entries), 0) FROM tally WHERE kind = 2",
          offsetof(struct store_counts, kinds[WHO_RANGE])},
         {"SELECT ifnull(sum(prefixes), 0) FROM length WHERE family = 4",
          offsetof(struct store_counts, prefixes4)},
@@ -814,6 +899,8 @@ int store_read_counts(struct store *store, struct store_counts *ret_counts, stru
     size_t i;
     int r = write_lengths(store, e);
 
+    if (r == 0)
+        r = write_tally(store, e);
     if (r < 0)
         return r;
     for (i = 0; i < ARRAY_SIZE(queries); i++) {
@@ -1216,9 +1303,10 @@ static int insert_entry(struct store *store, const struct store_entry *entry, in
     if (entry->id)
         sqlite3_bind_int64(stmt, 9, entry->id);
     r = step_done(store, stmt, e);
-    if (r == 0)
-        *ret_id = sqlite3_last_insert_rowid(store->db);
-    return r;
+    if (r < 0)
+        return r;
+    *ret_id = sqlite3_last_insert_rowid(store->db);
+    return note_entry(store, entry, +1, e);
 }
 
 /* ---- what the history keeps ---- */
@@ -1410,6 +1498,8 @@ int store_delete_entry(struct store *store, const struct store_entry *entry, str
     if (r == 0)
         r = change_prefixes(store, entry, -1, e);
     if (r == 0)
+        r = note_entry(store, entry, -1, e);
+    if (r == 0)
         r = keep(store, KEPT_DELETE_ENTRY, &stmt, e);
     if (r < 0)
         return r;
@@ -1434,14 +1524,17 @@ int store_set_remark(struct store *store, int64_t id, const char *remark, struct
     return step_done(store, stmt, e);
 }
 
-static int write_expires(struct store *store, int64_t id, int64_t expires, struct err *e)
+static int write_expires(struct store *store, const struct store_entry *entry, int64_t expires,
+                         struct err *e)
 {
     _cleanup_reset_ sqlite3_stmt *stmt = NULL;
     int r = keep(store, KEPT_SET_EXPIRES, &stmt, e);
 
     if (r < 0)
         return r;
-    sqlite3_bind_int64(stmt, 1, id);
+    store->tally.changed = true;
+    store->tally.temporary[entry->who.kind] += (expires != 0) - (entry->expires != 0);
+    sqlite3_bind_int64(stmt, 1, entry->id);
     sqlite3_bind_int64(stmt, 2, expires);
     return step_done(store, stmt, e);
 }
@@ -1458,7 +1551,7 @@ int store_set_expires(struct store *store, const struct store_entry *entry, int6
     for (i = 0; r == 0 && i < n; i++)
         r = prefix_until(store, &prefixes[i], &before[i], e);
     if (r == 0)
-        r = write_expires(store, entry->id, expires, e);
+        r = write_expires(store, entry, expires, e);
     for (i = 0; r == 0 && i < n; i++) {
         r = prefix_until(store, &prefixes[i], &after, e);
         if (r == 0)
@@ -1931,6 +2024,11 @@ void store_read_touched(const struct store *store, unsigned int *ret_added,
     *ret_added = (unsigned int)store->log.added;
     *ret_deleted = (unsigned int)store->log.deleted;
     *ret_edited = (unsigned int)store->log.edited;
+}
+
+int64_t store_change_id(const struct store *store)
+{
+    return store->log.id;
 }
 
 #define CHANGE_COLUMNS "id, kind, target, at, uid, who, origin, command, added, deleted, edited"

@@ -7,7 +7,7 @@
 #define SMTPGATE_STORE_SQL_H
 
 #define STORE_APP_ID  0x534d5447 /* "SMTG" in the file's header */
-#define STORE_VERSION 3
+#define STORE_VERSION 4
 
 /*
  * entry.first/last are the addresses in network byte order, 4 or 16 bytes, so that BLOB order is
@@ -27,6 +27,17 @@
 #define COUNT_LENGTHS                                                                   \
     "SELECT family, len, count(*) FROM (SELECT DISTINCT family, addr, len FROM prefix)" \
     " GROUP BY family, len"
+/*
+ * How many entries there are, of each kind and in each list, so that nobody has to count a million:
+ * status and metrics cost the same at any size.
+ */
+#define TALLY_TABLES                                                                           \
+    "CREATE TABLE tally (kind INTEGER PRIMARY KEY, entries INTEGER NOT NULL, temporary"        \
+    " INTEGER NOT NULL) STRICT;"                                                               \
+    "CREATE TABLE list (account TEXT NOT NULL PRIMARY KEY COLLATE NOCASE, entries INTEGER NOT" \
+    " NULL) STRICT, WITHOUT ROWID;"
+#define COUNT_KINDS "SELECT kind, count(*) FROM entry GROUP BY kind"
+#define COUNT_LISTS "SELECT account, count(*) FROM entry GROUP BY account"
 #define ENTRY_TABLE                                                                               \
     "CREATE TABLE entry (id INTEGER PRIMARY KEY AUTOINCREMENT,"                                   \
     " account TEXT NOT NULL COLLATE NOCASE, family INTEGER NOT NULL, first BLOB NOT NULL,"        \
@@ -70,7 +81,7 @@ static const char schema[] =
     " clock INTEGER NOT NULL DEFAULT 0) STRICT;"
     "CREATE TABLE port (port INTEGER PRIMARY KEY, slot INTEGER NOT NULL UNIQUE,"
     " guarded INTEGER NOT NULL) STRICT;" ENTRY_TABLE TEMPORARY_INDEX PREFIX_TABLE PREFIX_INDEX
-        LENGTH_TABLE CHANGE_TABLE IMAGE_TABLE
+        LENGTH_TABLE TALLY_TABLES CHANGE_TABLE IMAGE_TABLE
     "CREATE TABLE interface (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL,"
     " mode INTEGER NOT NULL, wanted INTEGER NOT NULL) STRICT;";
 
@@ -103,6 +114,12 @@ static const char migration_2_to_3[] =
     "ALTER TABLE setting ADD COLUMN mode_until INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE setting ADD COLUMN clock INTEGER NOT NULL DEFAULT 0;" TEMPORARY_INDEX CHANGE_TABLE
         IMAGE_TABLE "PRAGMA user_version = 3;";
+
+/* Version 3 counted when it was asked. */
+static const char migration_3_to_4[] = TALLY_TABLES
+    "INSERT INTO tally SELECT kind, count(*), sum(expires > 0) FROM entry GROUP BY kind;"
+    "INSERT INTO list " COUNT_LISTS ";"
+    "PRAGMA user_version = 4;";
 
 #define FOREVER_SQL "9223372036854775807" /* UNTIL_FOREVER */
 
@@ -139,6 +156,11 @@ static const char migration_2_to_3[] =
     X(PREFIX_UNTIL, "SELECT max(CASE expires WHEN 0 THEN " FOREVER_SQL " ELSE expires END)"      \
                     " FROM prefix CROSS JOIN entry ON id = entry"                                \
                     " WHERE prefix.family = ?1 AND addr = ?2 AND len = ?3")                      \
+    X(ADD_KIND, "INSERT INTO tally VALUES (?1, ?2, ?3) ON CONFLICT (kind) DO UPDATE"             \
+                " SET entries = entries + ?2, temporary = temporary + ?3")                       \
+    X(ADD_LIST, "INSERT INTO list VALUES (?1, ?2) ON CONFLICT (account) DO UPDATE"               \
+                " SET entries = entries + ?2")                                                   \
+    X(DROP_LIST, "DELETE FROM list WHERE account = ?1 AND entries = 0")                          \
     X(LENGTHS, "SELECT len FROM length WHERE family = ?1 AND prefixes > 0")                      \
     X(ADD_LENGTH, "INSERT INTO length VALUES (?1, ?2, ?3)"                                       \
                   " ON CONFLICT (family, len) DO UPDATE SET prefixes = prefixes + ?3")           \

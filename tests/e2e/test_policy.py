@@ -670,7 +670,8 @@ def store_gone():
             site.store.rmdir()
             move_back()
 
-        newer = whole[:60] + (4).to_bytes(4, "big") + whole[64:]
+        version = int.from_bytes(whole[60:64], "big")  # as SQLite's file format has it
+        newer = whole[:60] + (version + 1).to_bytes(4, "big") + whole[64:]
         foreign = whole[:68] + b"\0\0\0\1" + whole[72:]
         cases = {
             "removed": (move_away, move_back),
@@ -685,10 +686,10 @@ def store_gone():
             "put: text": (lambda: put(site, b"junk" * 5000), lambda: put(site, whole)),
             "put: of a newer version": (lambda: put(site, newer), lambda: put(site, whole)),
             "put: of another program": (lambda: put(site, foreign), lambda: put(site, whole)),
-            "newer": (lambda: site.sql("PRAGMA user_version = 4"),
-                      lambda: site.sql("PRAGMA user_version = 3")),
+            "newer": (lambda: site.sql(f"PRAGMA user_version = {version + 1}"),
+                      lambda: site.sql(f"PRAGMA user_version = {version}")),
             "older": (lambda: site.sql("PRAGMA user_version = 1"),
-                      lambda: site.sql("PRAGMA user_version = 3")),
+                      lambda: site.sql(f"PRAGMA user_version = {version}")),
             "no tables": (lambda: site.sql("ALTER TABLE entry RENAME TO entries"),
                           lambda: site.sql("ALTER TABLE entries RENAME TO entry")),
             "no settings": (lambda: site.sql("CREATE TABLE kept AS SELECT * FROM setting",

@@ -303,17 +303,42 @@ static inline bool is_repeated(const struct list *list, size_t at)
     return false;
 }
 
+/* How many ended, and what is to end next. */
+static inline void check_ends(struct store *store, const struct list *list)
+{
+    for (int64_t now = 1999; now <= 2002; now++) {
+        int64_t next, first = 0;
+        uint64_t count, ended = 0;
+
+        for (size_t i = 0; i < list->count; i++) {
+            int64_t end = list->items[i].expires;
+
+            ended += end && end <= now;
+            if (end > now && (!first || end < first))
+                first = end;
+        }
+        assert_int_equal(store_count_ended(store, now, &count, NULL), 0);
+        assert_int_equal(count, ended);
+        assert_int_equal(store_next_end(store, now, &next, NULL), 0);
+        assert_int_equal(next, first);
+    }
+}
+
 static inline void check_counts(struct store *store, const struct list *list,
                                 const struct blocks *blocks)
 {
-    size_t host = 0, accounts = 0, temporary = 0;
+    size_t host = 0, accounts = 0, temporary = 0, kinds[WHO_RANGE + 1] = {0}, prefixes4 = 0;
     struct store_counts counts;
     bool deadlines;
+
+    for (size_t i = 0; i < blocks->count; i++)
+        prefixes4 += blocks->all[i].family == ADDR_IP4;
 
     for (size_t i = 0; i < list->count; i++) {
         host += !*list->items[i].account;
         accounts += *list->items[i].account && !is_repeated(list, i);
         temporary += list->items[i].expires != 0;
+        kinds[list->items[i].who.kind]++;
     }
     assert_int_equal(store_read_counts(store, &counts, NULL), 0);
     assert_int_equal(counts.entries, list->count);
@@ -321,6 +346,11 @@ static inline void check_counts(struct store *store, const struct list *list,
     assert_int_equal(counts.accounts, accounts);
     assert_int_equal(counts.temporary, temporary);
     assert_int_equal(counts.prefixes, blocks->count);
+    assert_int_equal(counts.prefixes4, prefixes4);
+    assert_int_equal(counts.prefixes6, blocks->count - prefixes4);
+    for (int kind = WHO_ADDRESS; kind <= WHO_RANGE; kind++)
+        assert_int_equal(counts.kinds[kind], kinds[kind]);
+    check_ends(store, list);
     assert_int_equal(store_has_deadlines(store, &deadlines, NULL), 0);
     assert_true(deadlines || !temporary);
 }

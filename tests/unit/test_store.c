@@ -20,7 +20,7 @@
 #define ID_OLD       77
 #define REVISION_OLD 41
 
-#define VERSION_NOW 3
+#define VERSION_NOW 4
 
 static bool covers(const struct item *item, enum addr_family family, u128 first, u128 last,
                    int64_t now)
@@ -348,6 +348,45 @@ static void test_negative_end(void **state)
     store_close(store);
 }
 
+/* What is counted apart has to fit. */
+static void test_counts_that_lie(void **state)
+{
+    static const char *const lies[][2] = {
+        {"UPDATE tally SET entries = entries + 1 WHERE kind = 1",
+         "UPDATE tally SET entries = entries - 1 WHERE kind = 1"},
+        {"UPDATE tally SET kind = 7 WHERE kind = 0", "UPDATE tally SET kind = 0 WHERE kind = 7"},
+        {"UPDATE list SET entries = entries - 1", "UPDATE list SET entries = entries + 1"},
+        {"INSERT INTO list VALUES ('nobody', 2)", "DELETE FROM list WHERE account = 'nobody'"},
+    };
+    const struct place *place = *state;
+    struct account host = {0};
+    struct store *store;
+    struct err e = {0};
+    int64_t id;
+
+    clear(place);
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
+    assert_int_equal(store_begin(store, NULL), 0);
+    for (size_t i = 0; i < 2; i++) {
+        struct store_entry entry = {.created = 1};
+
+        assert_int_equal(who_parse(i ? "192.0.2.0/24" : "192.0.2.1", &entry.who, NULL), 0);
+        assert_int_equal(store_add_entry(store, &entry, &host, &id, NULL), 0);
+    }
+    assert_int_equal(store_commit(store, NULL), 0);
+    assert_int_equal(store_verify(store, NULL), 0);
+    for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+        sqlite3 *db = open_sql(place);
+
+        run(db, lies[i][0]);
+        assert_int_equal(store_verify(store, &e), -EUCLEAN);
+        run(db, lies[i][1]);
+        sqlite3_close(db);
+        assert_int_equal(store_verify(store, NULL), 0);
+    }
+    store_close(store);
+}
+
 /* ---- files of older versions ---- */
 
 #define OLD_ENTRY(collate)                                                                       \
@@ -391,6 +430,45 @@ static const char *const old_schemas[] = {
                            "ROWID;" OLD_OTHERS
                            "INSERT INTO setting VALUES (1, 77, 41, 9, 0, 123, 1, 'mail.example');"
                            "PRAGMA user_version = 2;",
+    /* Version 3: written as it was made new, not as version 2 became it. */
+    "CREATE TABLE setting (one INTEGER PRIMARY KEY CHECK (one = 1), id INTEGER NOT NULL, revision"
+    " INTEGER NOT NULL, serial INTEGER NOT NULL, list_limit INTEGER NOT NULL, others INTEGER NOT "
+    "NULL"
+    " DEFAULT 0, realm TEXT NOT NULL DEFAULT '', is_on INTEGER NOT NULL DEFAULT 0, mode INTEGER NOT"
+    " NULL DEFAULT 0, mode_then INTEGER NOT NULL DEFAULT 0, mode_until INTEGER NOT NULL DEFAULT 0,"
+    " clock INTEGER NOT NULL DEFAULT 0) STRICT;" OLD_ENTRY(
+        " COLLATE NOCASE") "CREATE INDEX entry_temporary ON entry (expires) WHERE expires > 0;"
+                           "CREATE TABLE prefix (account TEXT NOT NULL COLLATE NOCASE, family "
+                           "INTEGER NOT NULL, addr BLOB"
+                           " NOT NULL, len INTEGER NOT NULL, entry INTEGER NOT NULL, PRIMARY KEY "
+                           "(account, family, addr,"
+                           " len, entry)) STRICT, WITHOUT ROWID;"
+                           "CREATE INDEX prefix_union ON prefix (family, addr, len);"
+                           "CREATE TABLE length (family INTEGER NOT NULL, len INTEGER NOT NULL, "
+                           "prefixes INTEGER NOT NULL,"
+                           " PRIMARY KEY (family, len)) STRICT, WITHOUT ROWID;"
+                           "CREATE TABLE change (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER "
+                           "NOT NULL, uid INTEGER NOT"
+                           " NULL, who TEXT NOT NULL, origin TEXT NOT NULL, command TEXT NOT NULL, "
+                           "kind INTEGER NOT NULL,"
+                           " target INTEGER NOT NULL DEFAULT 0, added INTEGER NOT NULL DEFAULT 0, "
+                           "deleted INTEGER NOT NULL"
+                           " DEFAULT 0, edited INTEGER NOT NULL DEFAULT 0, images INTEGER NOT NULL "
+                           "DEFAULT 0, first_new"
+                           " INTEGER NOT NULL DEFAULT 0, last_new INTEGER NOT NULL DEFAULT 0, "
+                           "is_on INTEGER NOT NULL, mode"
+                           " INTEGER NOT NULL, mode_then INTEGER NOT NULL, mode_until INTEGER NOT "
+                           "NULL, list_limit INTEGER"
+                           " NOT NULL, others INTEGER NOT NULL, realm TEXT NOT NULL, ports TEXT "
+                           "NOT NULL) STRICT;"
+                           "CREATE TABLE image (change INTEGER NOT NULL, entry INTEGER NOT NULL, "
+                           "absent INTEGER NOT NULL,"
+                           " account TEXT, family INTEGER, first BLOB, last BLOB, kind INTEGER, "
+                           "remark TEXT, created"
+                           " INTEGER, expires INTEGER, PRIMARY KEY (change, entry)) STRICT, "
+                           "WITHOUT ROWID;" OLD_OTHERS "INSERT INTO setting VALUES (1, 77, 41, 9, "
+                           "123, 1, 'mail.example', 1, 0, 0, 0, 0);"
+                           "PRAGMA user_version = 3;",
 };
 
 /* What the old file is like. */
@@ -474,7 +552,7 @@ static void make_old(const struct place *place, struct list *list, const struct 
     run(db, "BEGIN");
     run(db, old_schemas[old->version]);
     if (old->off)
-        run(db, "UPDATE setting SET mode = 1");
+        run(db, old->version < 3 ? "UPDATE setting SET mode = 1" : "UPDATE setting SET is_on = 0");
     make_list(db, list, old);
     if (old->last) {
         struct who who;
@@ -578,10 +656,11 @@ static void test_migration(void **state)
         struct old old;
         int64_t next;
     } cases[] = {
-        {{1, false, 0, 0}, 1},      {{1, true, 1, 0}, 2},      {{1, false, 0, 90}, 91},
-        {{1, false, 20, 0}, 40},    {{1, true, 20, 500}, 501}, {{1, false, 150, 0}, 300},
-        {{2, true, 0, 0}, 1},       {{2, false, 1, 0}, 2},     {{2, true, 0, 90}, 91},
-        {{2, false, 20, 500}, 501}, {{2, true, 20, 0}, 40},    {{2, false, 150, 0}, 300},
+        {{1, false, 0, 0}, 1},      {{1, true, 1, 0}, 2},       {{1, false, 0, 90}, 91},
+        {{1, false, 20, 0}, 40},    {{1, true, 20, 500}, 501},  {{1, false, 150, 0}, 300},
+        {{2, true, 0, 0}, 1},       {{2, false, 1, 0}, 2},      {{2, true, 0, 90}, 91},
+        {{2, false, 20, 500}, 501}, {{2, true, 20, 0}, 40},     {{2, false, 150, 0}, 300},
+        {{3, true, 0, 90}, 91},     {{3, false, 20, 500}, 501}, {{3, true, 150, 0}, 300},
     };
     const struct place *place = *state;
     static struct list list;
@@ -650,7 +729,7 @@ static void test_migration_at_once(void **state)
 
     srand(5);
     for (int i = 0; i < 10; i++) {
-        struct old old = {.version = 1 + i % 2, .entries = 60};
+        struct old old = {.version = 1 + i % 3, .entries = 60};
         pid_t children[4];
         uint32_t before;
         int start[2];
@@ -736,11 +815,13 @@ static void refuse(const struct place *place, const struct old *old)
 
 static void test_migration_refused(void **state)
 {
-    static const struct old olds[] = {{.version = 1, .entries = 30}, {.version = 2, .entries = 30}};
+    static const struct old olds[] = {{.version = 1, .entries = 30},
+                                      {.version = 2, .entries = 30},
+                                      {.version = 3, .entries = 30}};
 
     srand(6);
-    refuse(*state, &olds[0]);
-    refuse(*state, &olds[1]);
+    for (size_t i = 0; i < sizeof(olds) / sizeof(olds[0]); i++)
+        refuse(*state, &olds[i]);
 }
 
 /* ---- writes that fail, or are the last thing a process does ---- */
@@ -890,7 +971,7 @@ static void kill_at_each_moment(const struct place *place, const struct old *old
 static void test_migration_killed(void **state)
 {
     static const struct old olds[] = {{.version = 1, .entries = 24},
-                                      {.version = 2, .off = true, .entries = 24}};
+                                      {.version = 3, .off = true, .entries = 24}};
 
     srand(8);
     kill_at_each_moment(*state, &olds[0]);
@@ -933,7 +1014,7 @@ static void fail_at_each_moment(const struct place *place, const struct old *old
 
 static void test_migration_failing(void **state)
 {
-    static const struct old olds[] = {{.version = 1, .entries = 24}, {.version = 2, .entries = 24}};
+    static const struct old olds[] = {{.version = 1, .entries = 24}, {.version = 3, .entries = 24}};
 
     srand(9);
     for (size_t i = 0; i < sizeof(olds) / sizeof(olds[0]); i++) {
@@ -1037,6 +1118,7 @@ int main(void)
         TEST(test_references),
         TEST(test_ends),
         TEST(test_negative_end),
+        TEST(test_counts_that_lie),
         TEST(test_migration),
         TEST(test_migration_at_once),
         TEST(test_migration_refused),
