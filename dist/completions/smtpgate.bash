@@ -4,7 +4,7 @@
 # offers against the command table.
 
 _smtpgate_commands="attach detach add edit delete list check disable observe enforce preview confirm
-    pause history undo status stats blocked import apply diff export set policy sync doctor help"
+    pause history undo status stats blocked watch import apply diff export set policy sync doctor help"
 _smtpgate_globals="--json --dry-run --yes --quiet --verbose --state --bpffs --help --version"
 
 # The options of a command.
@@ -27,13 +27,14 @@ _smtpgate_options() {
     preview) echo --format --names --with ;;
     stats) echo --watch ;;
     status) echo --check ;;
+    watch) echo --every ;;
     esac
 }
 
 # Does that option stand before a value?
 _smtpgate_takes_value() {
     case $1 in
-    --account | --bpffs | --confirm | --for | --format | --mode | --remark | --since | --state | \
+    --account | --bpffs | --confirm | --every | --for | --format | --mode | --remark | --since | --state | \
         --top | --trouble | --unused | --until | --with) return 0 ;;
     esac
     return 1
