@@ -89,8 +89,8 @@ static void say_json(const struct out *out, const struct interval *interval)
                             number(counts->packets[SG_VERDICT_PASS]), "dropped",
                             number(counts->packets[SG_VERDICT_DROP]), "would_drop",
                             number(counts->packets[SG_VERDICT_WOULD_DROP]), "untracked",
-                            number(counts->untracked), "mode", mode_name(interval->mode),
-                            "seconds", (double)interval->ms / 1000));
+                            number(counts->untracked), "mode", mode_name(interval->mode), "seconds",
+                            (double)interval->ms / 1000));
 }
 
 static const char *clock_text(int64_t seconds, char buf[OUT_TIME_MAX])
