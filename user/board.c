@@ -317,19 +317,21 @@ static int take_lines(int *left, int wanted, int keep)
 }
 
 /* What matters most takes its lines first; a few rows of sources come before what is only nice. */
-struct board_layout board_layout(int height, bool trouble, int sparks)
+struct board_layout board_layout(int height, const struct board_wishes *wishes)
 {
     struct board_layout lay = {0};
     int left = height - 1;
 
     lay.mode = take_lines(&left, 1, 0);
-    if (trouble)
+    if (wishes->trouble)
         lay.health = take_lines(&left, 1, 1);
     lay.rates = take_lines(&left, 1, 1);
     lay.head = take_lines(&left, 1, 3);
-    if (!trouble)
+    if (!wishes->trouble)
         lay.health = take_lines(&left, 1, 5);
-    lay.sparks = take_lines(&left, sparks, 5);
+    lay.sparks = take_lines(&left, wishes->sparks, 5);
+    lay.mode += take_lines(&left, wishes->mode - 1, 8);
+    lay.health += lay.health ? take_lines(&left, wishes->health - 1, 8) : 0;
     lay.title = take_lines(&left, 1, 8);
     lay.gap = take_lines(&left, 1, 10);
     lay.gap2 = take_lines(&left, 1, 10);

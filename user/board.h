@@ -99,7 +99,12 @@ struct board_layout {
     int title, mode, health, gap, sparks, rates, gap2, head, rows;
 };
 
-/* @sparks lines are wanted for those, if they fit; @trouble: the health is what matters most. */
-struct board_layout board_layout(int height, bool trouble, int sparks);
+/* Lines that are wanted for each, if they fit. Of mode and health one is what matters. */
+struct board_wishes {
+    int mode, health, sparks;
+    bool trouble; /* the health matters most */
+};
+
+struct board_layout board_layout(int height, const struct board_wishes *wishes);
 
 #endif

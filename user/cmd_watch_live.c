@@ -26,6 +26,7 @@ struct live {
     struct pace pace;
     int64_t every_s;
     int64_t unread_ms; /* since that one */
+    int page;          /* rows that a page has, as it was drawn */
     bool paused, help, end;
     bool asking; /* a remark for @wanted */
     struct addr wanted;
@@ -124,13 +125,19 @@ static void show(struct live *live)
         .time = live->reading.time,
         .every_s = live->every_s,
     };
+    const struct board_wishes wishes = {
+        .mode = screen_lines(live->health.mode),
+        .health = screen_lines(live->health.text),
+        .sparks = board_any(&live->board, BOARD_WOULD_DROP) ? 3 : 2,
+        .trouble = !live->health.good,
+    };
 
     snprintf(keys, sizeof(keys), "s sort (%s)  p %s  a allow  ? help  q quit",
              board_sort_name(live->board.sort), live->paused ? "go on" : "pause");
     if (live->asking)
         snprintf(ask, sizeof(ask), "let in %s; remark: ", addr_print(&live->wanted, address));
-    view.layout = board_layout(screen_height(), view.trouble,
-                               board_any(&live->board, BOARD_WOULD_DROP) ? 3 : 2);
+    view.layout = board_layout(screen_height(), &wishes);
+    live->page = view.layout.rows > 2 ? view.layout.rows - PAGE_OVERLAP : 1;
     view.rows = board_fit(&live->board, (size_t)view.layout.rows);
     judge(live, view.rows);
     screen_draw(live->screen, &view);
@@ -203,14 +210,6 @@ static void take_character(struct live *live, uint32_t key)
 
 /* ---- keys ---- */
 
-static int64_t page(const struct live *live)
-{
-    struct board_layout layout = board_layout(screen_height(), !live->health.good,
-                                              board_any(&live->board, BOARD_WOULD_DROP) ? 3 : 2);
-
-    return layout.rows > PAGE_OVERLAP + 1 ? layout.rows - PAGE_OVERLAP : 1;
-}
-
 static bool move_selection(struct live *live, uint32_t key)
 {
     struct board *board = &live->board;
@@ -220,9 +219,9 @@ static bool move_selection(struct live *live, uint32_t key)
     else if (key == SCREEN_DOWN || key == 'j')
         board_move(board, 1);
     else if (key == SCREEN_PAGE_UP)
-        board_move(board, -page(live));
+        board_move(board, -live->page);
     else if (key == SCREEN_PAGE_DOWN)
-        board_move(board, page(live));
+        board_move(board, live->page);
     else if (key == SCREEN_LAST || key == 'G')
         board_move(board, (int64_t)board->count);
     else if (key == SCREEN_HOME || key == 'g')

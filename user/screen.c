@@ -373,6 +373,29 @@ static void put_line(const struct screen *screen, int y, attr_t attr, const char
     put(&pen, text);
 }
 
+int screen_lines(const char *text)
+{
+    return strlen(text) > (size_t)COLS ? 2 : 1;
+}
+
+/* Broken between words, where there are two lines for it. */
+static void put_lines(const struct screen *screen, int y, int lines, attr_t attr, const char *text)
+{
+    size_t at = (size_t)COLS;
+    char first[512];
+
+    if (lines < 2 || strlen(text) <= at || at >= sizeof(first)) {
+        put_line(screen, y, attr, text);
+        return;
+    }
+    while (at && text[at] != ' ')
+        at--;
+    at = at ? at : (size_t)COLS;
+    snprintf(first, sizeof(first), "%.*s", (int)at, text);
+    put_line(screen, y, attr, first);
+    put_line(screen, y + 1, attr, text + at + (text[at] == ' '));
+}
+
 /* ---- what is above the sources ---- */
 
 static void time_text(int64_t seconds, const char *format, char *buf, size_t size)
@@ -730,11 +753,12 @@ void screen_draw(struct screen *screen, const struct screen_view *view)
     if (layout->title)
         draw_title(screen, y++, view);
     if (layout->mode)
-        put_line(screen, y++, A_BOLD, view->mode);
+        put_lines(screen, y, layout->mode, A_BOLD, view->mode);
+    y += layout->mode;
     if (layout->health)
-        put_line(screen, y++, view->trouble ? A_BOLD | colour(screen, PAIR_BAD) : A_NORMAL,
-                 view->health);
-    y += layout->gap;
+        put_lines(screen, y, layout->health,
+                  view->trouble ? A_BOLD | colour(screen, PAIR_BAD) : A_NORMAL, view->health);
+    y += layout->health + layout->gap;
     draw_sparks(screen, y, view);
     y += layout->sparks;
     if (layout->rates)

@@ -57,6 +57,8 @@ bool screen_any_key(struct screen *screen);
 void screen_return(struct screen *screen);
 
 int screen_height(void);
+/* Lines that a text takes; two at most, what is beyond is left out. */
+int screen_lines(const char *text);
 
 /* Texts are UTF-8 and safe to show. */
 struct screen_view {
