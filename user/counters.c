@@ -2,7 +2,7 @@
 /* See counters.h. */
 #include "counters.h"
 
-#include "util.h"
+#include <stddef.h>
 
 static const char *const verdict_names[SG_VERDICT_COUNT] = {
     [SG_VERDICT_PASS] = "pass",
