@@ -39,35 +39,44 @@ static int open_file(const char *state, int flags)
     return open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 }
 
-static bool has_head(int fd)
+static bool read_head(int fd, struct answers *ret_all)
 {
-    struct answers head;
-
-    return pread(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) && head.magic == MAGIC &&
-           head.version == VERSION;
+    return pread(fd, ret_all, sizeof(*ret_all), 0) == (ssize_t)sizeof(*ret_all) &&
+           ret_all->version == VERSION && ret_all->magic == MAGIC;
 }
 
 /* Several may do so at once: all write the same, and none over a counter. */
 static bool fill(int fd)
 {
-    return posix_fallocate(fd, 0, sizeof(empty)) == 0 &&
-           pwrite(fd, &empty, offsetof(struct answers, counts), 0) ==
-               (ssize_t)offsetof(struct answers, counts);
+    const ssize_t head = offsetof(struct answers, counts);
+
+    return posix_fallocate(fd, 0, sizeof(empty)) == 0 && pwrite(fd, &empty, head, 0) == head;
+}
+
+/* Empty, or with room and no head yet: another process is about to write it. */
+static bool is_new(int fd, off_t size)
+{
+    struct answers all = {0};
+
+    if (size == (off_t)sizeof(all) && pread(fd, &all, sizeof(all), 0) != (ssize_t)sizeof(all))
+        return false;
+    return (!size || size == (off_t)sizeof(all)) && !all.magic && !all.version;
 }
 
 struct answers *answers_open(const char *state)
 {
     _cleanup_close_ int fd = open_file(state, O_RDWR);
+    struct answers all;
     struct stat st;
     void *map;
 
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return NULL;
-    if (!st.st_size && !fill(fd))
+    if (is_new(fd, st.st_size) && !fill(fd))
         return NULL;
-    if (fstat(fd, &st) < 0 || st.st_size != (off_t)sizeof(empty) || !has_head(fd))
+    if (fstat(fd, &st) < 0 || st.st_size != (off_t)sizeof(all) || !read_head(fd, &all))
         return NULL;
-    map = mmap(NULL, sizeof(empty), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    map = mmap(NULL, sizeof(all), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     return map == MAP_FAILED ? NULL : map;
 }
 
