@@ -32,6 +32,17 @@ static int parse_format(const char *word, enum metrics_format *ret_format, struc
 
 /* ---- into a file ---- */
 
+static int fail_directory(const char *dir, int error, struct err *e)
+{
+    char shown[512];
+
+    text_escape(dir, shown, sizeof(shown));
+    err_set(e, 0, error == EACCES ? EXIT_DENIED : EXIT_REFUSED, "%s: %s", shown, strerror(error));
+    if (error == ENOENT)
+        err_hint(e, "make the directory first, which the collector must read: mkdir -p %s", shown);
+    return -error;
+}
+
 /* The directory of @path, and the name in it. */
 static int open_directory(const char *path, const char **ret_name, int *ret_fd, struct err *e)
 {
@@ -50,8 +61,7 @@ static int open_directory(const char *path, const char **ret_name, int *ret_fd, 
         snprintf(dir, sizeof(dir), "%.*s", slash == path ? 1 : (int)(slash - path), path);
     fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return err_set(e, -errno, errno == EACCES ? EXIT_DENIED : EXIT_REFUSED, "%s: %s", dir,
-                       strerror(errno));
+        return fail_directory(dir, errno, e);
     *ret_fd = fd;
     return 0;
 }
@@ -122,7 +132,7 @@ static int write_textfile(const struct cmd_context *ctx, const char *path, const
         return err_set(e, r, r == -EACCES || r == -EPERM ? EXIT_DENIED : EXIT_REFUSED,
                        "%s: %s; what was there before is as it was", shown, strerror(-r));
     if (ctx->dry_run)
-        out_done(&ctx->out, "would write %zu bytes to %s\n", length, shown);
+        out_done(&ctx->out, "would write %s\n", shown);
     out_json(&ctx->out, json_pack("{s:s, s:I}", "file", shown, "bytes", (json_int_t)length));
     return 0;
 }

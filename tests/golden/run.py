@@ -56,8 +56,8 @@ LIMIT = 240  # seconds that a line may take: the longest needs some 30 on a mach
 AT_ONCE = 4     # cases
 
 COMMANDS = ("attach detach add edit delete list check disable observe enforce confirm pause history"
-            " undo status stats blocked import export set policy sync doctor help").split()
-READING = "list check history status stats blocked doctor help".split()
+            " undo status stats blocked import export set policy metrics exporter sync doctor help").split()
+READING = "list check history status stats metrics blocked doctor help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
 MODE_CHANGE = {"changed": bool, "mode": str, "mode_until": (str, None), "mode_then": (str, None)}
 CONTRACT = {
@@ -88,6 +88,8 @@ CONTRACT = {
     "doctor": {"healthy": bool,
                "checks": [{"number": int, "name": str, "status": str, "port": (int, None),
                            "interface": (str, None), "message": str, "remedy": (str, None)}]},
+    "metrics": {"metrics": [{"name": str, "type": str, "help": str,
+                             "samples": [{"labels": dict, "value": (int, None)}]}]},
     "sync": {}, "help": {},
 }
 ERROR = {"error": {"code": int, "message": str, "hint": (str, None)}}
