@@ -106,8 +106,8 @@ static enum MHD_Result reply(struct http *http, struct MHD_Connection *connectio
 }
 
 /*
- * libmicrohttpd calls it with the request's head, then with each part of a body, of which there
- * shall be none, and then, *state being set, for the answer.
+ * libmicrohttpd calls it with the request's head, then with each part of a body, which means nothing
+ * here, and then, *state being set, for the answer.
  */
 static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,
@@ -123,10 +123,9 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, cons
     (void)upload;
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
         return reply(http, connection, &answer);
-    if (*upload_size)
-        return MHD_NO;
-    if (!*state) {
+    if (!*state || *upload_size) {
         *state = http;
+        *upload_size = 0; /* taken, and forgotten */
         return MHD_YES;
     }
     accept = http->mhd.lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);

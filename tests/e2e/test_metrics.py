@@ -620,6 +620,17 @@ def exporter_rights():
                      if line.split()[3] == "0A"}
         assert len(listening) == 1
         assert listening <= sockets(child) and not listening & sockets(parent)
+    # It is the service's own user where there is one.
+    users = SITE.mail.path(lab.MNT + "/passwd")
+    users.write_text(pathlib.Path("/etc/passwd").read_text("utf-8")
+                     + "smtpgate:x:64990:64991::/nonexistent:/usr/sbin/nologin\n")
+    SITE.mail.run("mount", "--bind", lab.MNT + "/passwd", "/etc/passwd")
+    try:
+        with SITE.exporter() as process:
+            told = status(family(process.pid)[2])
+            assert (set(told["Uid"].split()), set(told["Gid"].split())) == ({"64990"}, {"64991"})
+    finally:
+        SITE.mail.run("umount", "/etc/passwd")
     # Without rights from the start it serves what it may see: here nothing.
     with SITE.exporter(user=USER) as process:
         code, _, body = SITE.get()
