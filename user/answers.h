@@ -18,7 +18,7 @@
 
 struct answers;
 
-/* To count in the file in @state; NULL where that cannot be. */
+/* To count in the file in @state, now or as soon as there is one. NULL: out of memory. */
 struct answers *answers_open(const char *state);
 /* @answers may be NULL. */
 void answers_count(struct answers *answers, unsigned int which);

@@ -53,7 +53,7 @@ struct service {
     struct store *store;     /* NULL: to be opened with the next request */
     bool reading;            /* a transaction is open, for all that is asked in one round */
     bool in_trouble;         /* said in the log; no second word before it is over */
-    struct answers *answers; /* counts them; NULL where there is no place for it */
+    struct answers *answers; /* counts them; may be NULL */
     time_t complained;       /* of a client's requests: once in a second, whoever sends them */
     int listeners[HANDOVER_MAX];
     size_t n_listeners;

@@ -106,8 +106,8 @@ static enum MHD_Result reply(struct http *http, struct MHD_Connection *connectio
 }
 
 /*
- * libmicrohttpd calls it with the request's head, then with each part of a body, which means nothing
- * here, and then, *state being set, for the answer.
+ * libmicrohttpd calls it with the request's head, then with each part of a body, which means
+ * nothing here, and then, *state being set, for the answer.
  */
 static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,

@@ -643,6 +643,9 @@ def exporter_load():
     """many at once are answered; those who dawdle or babble do not keep others out"""
     with SITE.exporter() as process:
         codes = []
+        parent = family(process.pid)[1]
+        SITE.get()
+        files = sorted(os.listdir(f"/proc/{parent}/fd"))
 
         def storm():
             codes.extend(SITE.get()[0] for _ in range(10))
@@ -668,7 +671,7 @@ def exporter_load():
         assert SITE.get(source="127.0.0.2")[0] == 200
         for sock in lazy:
             sock.close()
-        assert process.poll() is None
+        assert process.poll() is None and sorted(os.listdir(f"/proc/{parent}/fd")) == files
 
 
 @tap.test
