@@ -76,6 +76,11 @@ def parse(text):
     return found
 
 
+def packets(metrics):
+    """All that were seen."""
+    return sum(v for k, v in metrics.items() if k[0] == "smtpgate_packets_total")
+
+
 def series(interfaces, ports, attached=None, whole=True):
     """Every series that there must be."""
     wanted = {key("build_info", version="0.1.0")} | {key(n) for n in ALONE}
@@ -140,24 +145,20 @@ class Site(lab.Lab):
             self.wire.send(frame)
         return len(frame) * count
 
-    def arrived(self, packets):
-        """Waits until that many packets more than at first are counted."""
-        end = time.monotonic() + PATIENCE
-        while sum(v for k, v in self.metrics().items() if k[0] == "smtpgate_packets_total") \
-                < packets:
-            assert time.monotonic() < end, "the frames did not arrive"
+    def arrived(self, count):
+        """Waits until that many packets are counted."""
+        lab.until(lambda: packets(self.metrics()) >= count, PATIENCE)
 
     @contextlib.contextmanager
-    def exporter(self, *words, user=None, ready=True):
-        """The process and its child's number."""
-        drop = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--") \
-            if user else ()
+    def exporter(self, *words, user=None, caps="-all"):
+        """The process (which is nsenter's), ready; `caps` of a user other than root."""
+        drop = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups",
+                f"--inh-caps={caps}", f"--ambient-caps={caps}", "--") if user else ()
         process = self.mail.start(*drop, PROGRAM, "exporter",
                                   *(words or ("--listen", f"127.0.0.1:{PORT}")), env=self.env,
                                   stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
-            if ready:
-                assert "until it is ended" in (line := process.stderr.readline()), line
+            assert "until it is ended" in (line := process.stderr.readline()), line
             yield process
         finally:
             for pid in family(process.pid)[1:]:
@@ -327,7 +328,7 @@ def counted():
     sent(6, SITE.send(ip6, syn6("2001:db8::5", 465), 6, tag), "ip6", "pass", 465)
     sent(8, SITE.send(ip6, syn6("2001:db9::5", 465), 8), "ip6", "drop", 465, "unlisted")
     sent(9, SITE.send(ip4, syn4("192.0.2.1", 25), 9, tag * 9), "none", "drop", None, "vlan_depth")
-    total = sum(v for k, v in start.items() if k[0] == "smtpgate_packets_total")
+    total = packets(start)
     SITE.arrived(total + 44)
     SITE.gate("-q", "observe")
     sent(11, SITE.send(ip4, syn4("192.0.2.9", 25), 11), "ip4", "would_drop", 25)
@@ -391,6 +392,11 @@ def odd_names():
 def without_store():
     """with the store missing or damaged the kernel's part is told, and in_sync is 0"""
     SITE.fill()
+    SITE.gate("-q", "set", "ports", "587,2525")     # another order than an empty store has
+    before = packets(SITE.metrics())
+    SITE.send(b"\x08\0", syn4("192.0.2.9", 587), 2)
+    SITE.send(b"\x08\0", syn4("192.0.2.9", 2525), 3)
+    SITE.arrived(before + 5)
     store = SITE.mail.path(STORE)
     data = store.read_bytes()
     start = SITE.metrics()
@@ -404,7 +410,7 @@ def without_store():
             got = parse(done.out)
             assert got[key("store_readable")] == got[key("allowlist_in_sync")] == 0
             # Ports that are not guarded any more, and their counters, are known by the store alone.
-            same(got, series(["eth0"], lab.GUARDED, whole=False))
+            same(got, series(["eth0"], (587, 2525), whole=False))
             for k, v in got.items():
                 if k[0].endswith("_total") or k[0] == "smtpgate_mode":
                     assert v == start[k], k
@@ -414,6 +420,7 @@ def without_store():
     finally:
         store.write_bytes(data)
     assert SITE.metrics() == start
+    SITE.gate("-q", "set", "ports", "25,465,587")
 
 
 @tap.test
@@ -590,9 +597,8 @@ def exporter_remembers():
         for patient in (False, True):
             start = time.monotonic()
             first = SITE.get()[2]
-            packets = sum(v for k, v in parse(first).items() if k[0] == "smtpgate_packets_total")
             SITE.send(b"\x08\x06", bytes(28), 1)
-            SITE.arrived(packets + 1)
+            SITE.arrived(packets(parse(first)) + 1)
             if patient:
                 lab.until(lambda: SITE.get()[2] != first, PATIENCE)
             else:
@@ -631,6 +637,13 @@ def exporter_rights():
             assert (set(told["Uid"].split()), set(told["Gid"].split())) == ({"64990"}, {"64991"})
     finally:
         SITE.mail.run("umount", "/etc/passwd")
+    # A unit's capabilities instead of root: the parent's alone.
+    with SITE.exporter(user=USER, caps="+sys_admin,+dac_override") as process:
+        assert parse(SITE.get()[2]) == SITE.metrics()
+        parent, child = family(process.pid)[1:]
+        assert all(int(status(parent)[c], 16) for c in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
+        told = status(child)
+        assert all(int(told[c], 16) == 0 for c in ("CapInh", "CapPrm", "CapEff", "CapAmb")), told
     # Without rights from the start it serves what it may see: here nothing.
     with SITE.exporter(user=USER) as process:
         code, _, body = SITE.get()
