@@ -266,7 +266,12 @@ def list_and_settings():
     """entries, prefixes, ends, limit, mode: as they are set"""
     before = time.time()
     SITE.fill()
-    SITE.gate("-q", "attach", "eth0")                       # is no change of the list
+    # As if all had been long ago; detach and attach are no changes of the list.
+    got = SITE.metrics()
+    assert before - 1 <= got[key("allowlist_last_change_timestamp_seconds")] <= time.time()
+    SITE.mail.run("sqlite3", "-bail", STORE, "UPDATE change SET at = at - 5000;")
+    SITE.gate("-q", "detach", "eth0")
+    SITE.gate("-q", "-y", "attach", "eth0")
     got = SITE.metrics()
     assert [got[key("allowlist_entries", kind=k)] for k in ("address", "segment", "range")] \
         == [3, 2, 1]
@@ -275,7 +280,7 @@ def list_and_settings():
     assert got[key("allowlist_prefixes", family="ip4")] == 2 + 1 + 4 + 1
     assert got[key("allowlist_prefixes", family="ip6")] == 1
     assert got[key("allowlist_limit")] == float("inf")
-    assert before - 1 <= got[key("allowlist_last_change_timestamp_seconds")] <= time.time()
+    assert got[key("allowlist_last_change_timestamp_seconds")] <= time.time() - 5000
     assert before + 3599 <= got[key("allowlist_next_expiry_timestamp_seconds")] \
         <= time.time() + 3600
     for mode, words in (("observe", ["observe"]), ("paused", ["pause", "15m"]),
@@ -356,6 +361,17 @@ def counted():
     SITE.gate("-q", "detach", "eth0")
     SITE.gate("-q", "-y", "attach", "eth0")
     SITE.gate("-q", "-y", "set", "ports", "25,465,587")
+
+
+@tap.test
+def not_written_down():
+    """packets whose source was not written down: dropped ones, and those that would have been"""
+    path = lab.BPFFS + "/abi1/budget"
+    cpus = len(SITE.bpftool("map", "dump", "pinned", path)[0]["values"])
+    value = struct.pack("=6Q", 0, 0, 0, 7, 20, 300)     # pass, drop, would_drop; on each CPU
+    SITE.bpftool("map", "update", "pinned", path, "key", *"0000", "value",
+                 *(str(byte) for byte in value))
+    assert SITE.metrics()[key("untracked_drops_total")] == 320 * cpus
 
 
 @tap.test
