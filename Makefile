@@ -32,8 +32,11 @@ BPF_DEPS := $(wildcard bpf/*.h vmlinux/*.h) include/smtpgate_abi.h
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
+# The man page, where there is scdoc.
+MAN := $(if $(shell command -v scdoc),$(BUILD)/smtpgate.8)
+
 .PHONY: all
-all: $(BUILD)/smtpgate
+all: $(BUILD)/smtpgate $(MAN)
 
 $(BUILD)/smtpgate: $(USER_OBJ)
 	@echo "  CC $@"; $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -55,7 +58,18 @@ $(BUILD)/smtpgate.skel.h: $(BUILD)/smtpgate.bpf.o
 
 -include $(USER_OBJ:.o=.d)
 
+.PHONY: man
+man: $(BUILD)/smtpgate.8
+$(BUILD)/smtpgate.8: docs/smtpgate.8.scd docs/tidy.awk Makefile
+	@mkdir -p $(@D)
+	sed 's/@VERSION@/$(VERSION)/' $< | scdoc >$@.tmp
+	awk -f docs/tidy.awk $@.tmp >$@
+	@rm -f $@.tmp
+
 include tests/tests.mk
+
+# Where zsh looks: packages have a place of their own on Debian.
+ZSH_PLACE := $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
 .PHONY: install
 install: all
@@ -68,6 +82,15 @@ install: all
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/smtpgate/,prometheus grafana)
 	install -m 0644 dist/prometheus/alerts.yml $(DESTDIR)$(PREFIX)/share/smtpgate/prometheus/
 	install -m 0644 dist/grafana/* $(DESTDIR)$(PREFIX)/share/smtpgate/grafana/
+	[ ! -f $(BUILD)/smtpgate.8 ] || \
+		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(BUILD)/smtpgate.8
+	install -D -m 0644 dist/completions/smtpgate.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/smtpgate
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/zsh/$(ZSH_PLACE) dist/completions/_smtpgate
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d \
+		dist/completions/smtpgate.fish
+	install -d $(DESTDIR)$(PREFIX)/share/smtpgate/schema
+	install -m 0644 dist/schema/*.json $(DESTDIR)$(PREFIX)/share/smtpgate/schema/
 
 .PHONY: clean
 clean:
@@ -78,6 +101,7 @@ help:
 	@sed -n '3,6s/^# //p' Makefile
 	@echo 'make lint          clang-format, gcc and clang, clang-tidy, cppcheck, shellcheck, rules'
 	@echo 'make format        reformat the C files'
+	@echo 'make man           build/smtpgate.8 (needs scdoc); make builds it too where it can'
 	@echo 'make unit|golden|program|e2e   one layer of the tests'
 	@echo 'make check-long    STEPS=20000 SEED=N: random commands against a model of the list'
 	@echo 'make fuzz          SECONDS=60: looks for inputs that break the parsers'

@@ -11,7 +11,11 @@ packages=(
     # tests
     # libclang-rt-dev goes with the version that clang is, as both come from the same defaults
     libcmocka-dev libclang-rt-dev clang-format clang-tidy cppcheck shellcheck python3 strace valgrind sqlite3
-    iproute2 ethtool procps util-linux mandoc git ca-certificates prometheus python3-prometheus-client
+    iproute2 ethtool procps util-linux git ca-certificates
+    # man page, completions, JSON Schemas
+    scdoc mandoc zsh fish bash-completion python3-jsonschema
+    # metrics as others read them
+    prometheus python3-prometheus-client
     # demo: the throw-away mail host and its clients; systemd's tools make its user and check units
     postfix dovecot-core sasl2-bin libsasl2-modules openssl swaks libnet-ssleay-perl
     libio-socket-inet6-perl systemd

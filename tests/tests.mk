@@ -53,16 +53,16 @@ $(BUILD)/shift_clock.so: tests/e2e/shift_clock.c
 
 # Numbers, not tests: on a machine that does nothing else. BENCH_OUT=FILE also writes Markdown.
 .PHONY: bench
-bench: all $(BUILD)/policy_load $(BUILD)/bench_sources
+bench: all $(BUILD)/policy_load $(BUILD)/bench_verdict
 	@tests/bench/policy.py
-	@$(BUILD)/bench_sources
+	@$(BUILD)/bench_verdict
 
 $(BUILD)/flood.skel.h: tests/bench/flood.bpf.c vmlinux/vmlinux.h
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_CFLAGS) -c -o $(BUILD)/flood.bpf.o $<
 	$(BPFTOOL) gen skeleton $(BUILD)/flood.bpf.o name flood_bpf >$@
 
-$(BUILD)/bench_sources: tests/bench/sources.c $(BUILD)/flood.skel.h $(BUILD)/smtpgate.skel.h
+$(BUILD)/bench_verdict: tests/bench/verdict.c $(BUILD)/flood.skel.h $(BUILD)/smtpgate.skel.h
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $< -lbpf -lelf -lz
 
 # Reads the sources as the program does, to be compared with what bpftool reads.
@@ -92,7 +92,7 @@ deps:
 
 .PHONY: check-build
 check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
-	$(BUILD)/gate_sources $(BUILD)/bench_sources
+	$(BUILD)/gate_sources $(BUILD)/bench_verdict
 
 .PHONY: unit golden program e2e lint
 unit: $(UNIT_BIN)
@@ -104,7 +104,7 @@ program: $(BUILD)/progrun
 e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so $(BUILD)/gate_sources
 	tests/run $(E2E_RUNS)
 lint: all
-	tests/run $(CHECK_RUNS)
+	TIDY_NODES=225000 tests/run $(CHECK_RUNS)
 
 # Set-up first, in a make of its own: the headers it brings decide what can be built.
 .PHONY: check

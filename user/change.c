@@ -3,6 +3,7 @@
 #include "change.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -174,11 +175,23 @@ static int read_guarding(struct change *change, struct err *e)
     return r;
 }
 
+static void take_author(struct change *change, const struct store_author *author)
+{
+    struct events_author *own = &change->author;
+
+    own->uid = author->uid;
+    snprintf(own->who, sizeof(own->who), "%s", author->who);
+    snprintf(own->origin, sizeof(own->origin), "%s", author->origin);
+    snprintf(own->command, sizeof(own->command), "%s", author->command);
+}
+
 int change_begin(const struct change_options *options, struct change *ret_change, struct err *e)
 {
     struct change change = {.lock = -1, .dry_run = options->dry_run};
     int r = 0;
 
+    if (options->author)
+        take_author(&change, options->author);
     if (!change.dry_run)
         r = lock_take(options->state, &change.lock, e);
     if (r == 0)
@@ -195,6 +208,8 @@ int change_begin(const struct change_options *options, struct change *ret_change
         change_end(&change);
         return r;
     }
+    if (change.healed)
+        events_send_heal(&change.author, change.fixed);
     *ret_change = change;
     return 0;
 }
@@ -365,14 +380,10 @@ static int commit_unbroken(struct change *change, struct err *e)
     return r;
 }
 
-int change_commit(struct change *change, struct err *e)
+static int commit(struct change *change, struct err *e)
 {
     int r;
 
-    if (change->dry_run) {
-        store_rollback(change->store);
-        return 0;
-    }
     if (store_kernel_changed(change->store)) {
         r = store_bump_revision(change->store, e);
         if (r < 0)
@@ -382,6 +393,27 @@ int change_commit(struct change *change, struct err *e)
     }
     r = store_commit(change->store, e);
     change->committed = r == 0;
+    return r;
+}
+
+int change_commit(struct change *change, struct err *e)
+{
+    struct events_change done = {.before = &change->before, .now = change->now};
+    struct store_settings after;
+    int r;
+
+    if (change->dry_run) {
+        store_rollback(change->store);
+        return 0;
+    }
+    store_read_touched(change->store, &done.added, &done.deleted, &done.edited);
+    done.id = store_change_id(change->store);
+    r = store_read_settings(change->store, &after, e);
+    if (r == 0)
+        r = commit(change, e);
+    done.after = &after;
+    if (change->committed) /* the kernel may have refused part of it */
+        events_send_change(&change->author, &done);
     return r;
 }
 

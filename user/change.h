@@ -16,6 +16,7 @@
 #ifndef SMTPGATE_CHANGE_H
 #define SMTPGATE_CHANGE_H
 
+#include "events.h"
 #include "gate.h"
 #include "store.h"
 
@@ -27,16 +28,17 @@ struct change {
     int64_t now; /* Unix seconds, by the clock that deadlines are kept by */
     bool dry_run;
     bool committed;
-    bool attached;      /* an interface is remembered as attached */
-    bool guarding;      /* and the gate is on one */
-    uint64_t fixed;     /* prefixes that healing corrected */
-    bool healed;        /* an interrupted change was completed first */
+    bool attached;  /* an interface is remembered as attached */
+    bool guarding;  /* and the gate is on one */
+    uint64_t fixed; /* prefixes that healing corrected */
+    bool healed;    /* an interrupted change was completed first */
+    struct events_author author;
     struct err problem; /* an interface that healing could not attach; no message: none */
 };
 
 struct change_options {
     const char *state, *bpffs;
-    const struct store_author *author; /* for the history; NULL: nothing is kept there */
+    const struct store_author *author; /* for history and log; NULL: no history is kept */
     bool dry_run;
     bool need_gate; /* make the kernel's maps if they are missing (attach, sync) */
     bool no_heal;   /* leave the list in the kernel as it is, whatever it is (detach);

@@ -26,7 +26,7 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_KICK] = {"kick", NULL, "also end the open sessions that are not let in any more"},
     [OPT_LINT] = {"lint", NULL, "what could be better in the lists; changes nothing"},
     [OPT_LISTEN] = {"listen", "ADDRESS:PORT", "where to listen: 127.0.0.1:10465, [::1]:10465"},
-    [OPT_METRICS_FORMAT] = {"format", "FORMAT", "prometheus (default) or openmetrics"},
+    [OPT_METRICS_FORMAT] = {"format", "prometheus|openmetrics", "prometheus unless given"},
     [OPT_NAMES] = {"names", NULL, "also the names of the addresses, by DNS"},
     [OPT_WITH] = {"with", "FILE", "as if that file were applied first"},
     [OPT_UNTIL] = {"until", "TIME", "'2026-12-01 18:00' (local), 2026-12-01T17:00:00Z"},
@@ -34,12 +34,24 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
-    [OPT_TEXTFILE] = {"textfile", "PATH", "into a file, replaced as a whole; not printed"},
+    [OPT_TEXTFILE] = {"textfile", "FILE", "into a file, replaced as a whole; not printed"},
     [OPT_WATCH] = {"watch", NULL, "every second, with rates, until ^C"},
     [OPT_SINCE] = {"since", "DURATION|TIME", "those that came since: 15m, 2d, '2026-12-01 18:00'"},
     [OPT_TOP] = {"top", "N", "the N with the most packets (default 20; with -j all)"},
     [OPT_TROUBLE] = {"trouble", "defer|reject|dunno",
                      "when the list cannot be read (default defer; dunno lets mail pass)"},
+};
+
+const struct cmd_global_row cmd_globals[GLOBAL_COUNT] = {
+    [GLOBAL_JSON] = {'j', {"json", NULL, "one JSON object on standard output, errors included"}},
+    [GLOBAL_DRY_RUN] = {'n', {"dry-run", NULL, "show what would change, and change nothing"}},
+    [GLOBAL_YES] = {'y', {"yes", NULL, "ask no questions: the answer to all of them is yes"}},
+    [GLOBAL_QUIET] = {'q', {"quiet", NULL, "only what was asked for, warnings and errors"}},
+    [GLOBAL_VERBOSE] = {'v', {"verbose", NULL, "libbpf's words too, and all lines, not the first"}},
+    [GLOBAL_STATE] = {'\0', {"state", "DIR", "where the list is stored"}},
+    [GLOBAL_BPFFS] = {'\0', {"bpffs", "DIR", "where program, links and maps are pinned"}},
+    [GLOBAL_HELP] = {'h', {"help", NULL, "what help COMMAND shows"}},
+    [GLOBAL_VERSION] = {'\0', {"version", NULL, "the program's version"}},
 };
 
 static const char who_details[] =
@@ -503,21 +515,6 @@ const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MA
                        buf, CMD_NAME_MAX);
 }
 
-const char *cmd_mode_name(enum sg_mode mode)
-{
-    switch (mode) {
-    case SG_MODE_OFF:
-        return "off";
-    case SG_MODE_OBSERVE:
-        return "observe";
-    case SG_MODE_PAUSED:
-        return "paused";
-    case SG_MODE_ENFORCE:
-    default:
-        return "enforce";
-    }
-}
-
 const char *cmd_time_left(int64_t seconds, char buf[32])
 {
     if (seconds < 120)
@@ -538,6 +535,6 @@ const char *cmd_plan_end(const struct mode_plan *plan, int64_t now, char buf[CMD
     buf[0] = '\0';
     if (plan->until)
         snprintf(buf, CMD_PLAN_MAX, " until %s (%s), then: %s", out_local_time(plan->until, time),
-                 cmd_time_left(plan->until - now, left), cmd_mode_name(plan->then));
+                 cmd_time_left(plan->until - now, left), mode_name(plan->then));
     return buf;
 }

@@ -51,6 +51,27 @@ struct cmd_option_row {
 
 extern const struct cmd_option_row cmd_options[OPT_COUNT];
 
+/* Options that every command takes, before or after its name. */
+enum cmd_global {
+    GLOBAL_JSON,
+    GLOBAL_DRY_RUN,
+    GLOBAL_YES,
+    GLOBAL_QUIET,
+    GLOBAL_VERBOSE,
+    GLOBAL_STATE,
+    GLOBAL_BPFFS,
+    GLOBAL_HELP,
+    GLOBAL_VERSION,
+    GLOBAL_COUNT,
+};
+
+struct cmd_global_row {
+    char letter; /* '\0': has none */
+    struct cmd_option_row option;
+};
+
+extern const struct cmd_global_row cmd_globals[GLOBAL_COUNT];
+
 /* What main parsed. Strings belong to argv or the environment. */
 struct cmd_context {
     const char *state;
@@ -188,8 +209,6 @@ json_t *cmd_use_json(int64_t known_since, int64_t now);
 
 /* The name it has now, as it may be shown. Returns @buf. */
 const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MAX]);
-
-const char *cmd_mode_name(enum sg_mode mode);
 
 /* " until 2026-12-01 18:00 (in 2 min), then: observe", or "" where nothing follows. Returns @buf.
  */

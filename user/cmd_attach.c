@@ -9,11 +9,6 @@
 #include "live.h"
 #include "sync.h"
 
-static const char *xdp_name(enum gate_xdp xdp)
-{
-    return xdp == GATE_XDP_NATIVE ? "native" : xdp == GATE_XDP_GENERIC ? "generic" : "none";
-}
-
 static void say_attached(const struct cmd_context *ctx, const struct sync_result *result)
 {
     const struct gate_attached *attached = &result->attached;
@@ -28,7 +23,7 @@ static void say_attached(const struct cmd_context *ctx, const struct sync_result
         out_note(&ctx->out, "lo carries this host's own connections: local submission is judged"
                             " too now; list 127.0.0.1 and ::1 if it shall work\n");
     out_done(&ctx->out, "%s: %s, %s mode\n", name,
-             attached->replaced ? "replaced in place" : "attached", xdp_name(attached->xdp));
+             attached->replaced ? "replaced in place" : "attached", gate_xdp_name(attached->xdp));
     if (attached->native_error)
         out_note(&ctx->out,
                  "%s: no native mode (%s), so generic, which is slower and has the same verdicts\n",
@@ -42,8 +37,16 @@ static json_t *attached_json(const struct sync_result *result)
     char name[CMD_NAME_MAX];
 
     return json_pack("{s:s, s:b, s:s, s:b}", "name", text_escape(result->name, name, sizeof(name)),
-                     "attached", true, "xdp_mode", xdp_name(result->attached.xdp), "replaced",
+                     "attached", true, "xdp_mode", gate_xdp_name(result->attached.xdp), "replaced",
                      result->attached.replaced);
+}
+
+static void log_attached(const struct events_author *author, const struct sync_result *result)
+{
+    char name[CMD_NAME_MAX];
+
+    events_send_attach(author, text_escape(result->name, name, sizeof(name)),
+                       gate_xdp_name(result->attached.xdp), result->attached.replaced);
 }
 
 static bool guards(const struct store_settings *settings, uint16_t port)
@@ -219,6 +222,7 @@ int cmd_attach(const struct cmd_context *ctx, struct err *e)
     names = json_array();
     for (i = 0; i < ctx->n_args; i++) {
         say_attached(ctx, &results[i]);
+        log_attached(&change.author, &results[i]);
         json_array_append_new(names, attached_json(&results[i]));
     }
     say_mx(ctx, &change.before);
@@ -263,12 +267,6 @@ static int check_known(const struct cmd_context *ctx, const struct sync_ifaces *
         return -ENOENT;
     }
     return 0;
-}
-
-static const char *iface_name(const struct sync_iface *iface, char buf[CMD_NAME_MAX])
-{
-    return text_escape(iface->link.state == GATE_LINK_HERE ? iface->link.name : iface->row.name,
-                       buf, CMD_NAME_MAX);
 }
 
 /*
@@ -322,11 +320,15 @@ static int detach_all(const struct cmd_context *ctx, struct change *change,
         if (!ctx->dry_run)
             r = gate_detach(change->gate, iface->row.id, e);
         if (r < 0)
-            return json_array_size(names) ? fail_half_detached(r, names, iface_name(iface, name), e)
-                                          : r;
+            return json_array_size(names)
+                       ? fail_half_detached(r, names, cmd_iface_label(iface, name), e)
+                       : r;
+        cmd_iface_label(iface, name);
+        if (!ctx->dry_run)
+            events_send_detach(&change->author, name);
         *ret_opened |= iface->link.state == GATE_LINK_HERE;
-        json_array_append_new(names, json_pack("{s:s, s:b}", "name", iface_name(iface, name),
-                                               "attached", ctx->dry_run));
+        json_array_append_new(names,
+                              json_pack("{s:s, s:b}", "name", name, "attached", ctx->dry_run));
     }
     return r;
 }
@@ -401,6 +403,8 @@ static void report_iface(const struct sync_result *result, const struct err *pro
     char name[CMD_NAME_MAX];
 
     if (!problem) {
+        if (!result->attached.replaced)
+            log_attached(NULL, result);
         say_attached(report->ctx, result);
         json_array_append_new(report->interfaces, attached_json(result));
         return;
@@ -409,6 +413,7 @@ static void report_iface(const struct sync_result *result, const struct err *pro
     if (report->failed)
         out_warn(&report->ctx->out, "%s: %s\n", name, problem->message);
     report->failed = true;
+    events_send_failed_attach(name, problem->message);
     json_array_append_new(report->interfaces,
                           json_pack("{s:s, s:b, s:s, s:s}", "name", name, "attached", false,
                                     "xdp_mode", "none", "problem", problem->message));
@@ -470,6 +475,8 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
     if (r < 0)
         return r;
     ifaces = sync_all_ifaces(change.store, change.gate, report_iface, report, e);
+    if (fixed)
+        events_send_heal(&change.author, fixed);
     r = sync_live_links(change.store, change.gate, ifaces < 0 ? NULL : e);
     if (r == 0)
         r = change_commit(&change, ifaces < 0 ? NULL : e);
@@ -480,7 +487,7 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
     out_done(&ctx->out, "list: %llu %s in force, %llu corrected; %s\n",
              (unsigned long long)counts.prefixes, counts.prefixes == 1 ? "prefix" : "prefixes",
              (unsigned long long)(fixed + change.fixed),
-             cmd_mode_name(change_mode_before(&change).mode));
+             mode_name(change_mode_before(&change).mode));
     if (options->adopt && !change.before.on)
         out_warn(&ctx->out,
                  "the list is empty: the gate is now off, and every source reaches ports %s\n",

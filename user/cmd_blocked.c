@@ -66,15 +66,29 @@ static int read_now(struct store *store, struct gate *gate, int64_t *ret_now, st
     return r;
 }
 
-static void say_row(const struct out *out, const struct seen_source *row)
+/* Of the column of addresses: IPv6 ones may be long. */
+static int address_width(const struct seen *seen)
+{
+    char address[ADDR_TEXT_MAX];
+    size_t i, len, width = sizeof("255.255.255.255") - 1;
+
+    for (i = 0; i < seen->count; i++) {
+        len = strlen(addr_print(&seen->items[i].source.addr, address));
+        width = len > width ? len : width;
+    }
+    return (int)width;
+}
+
+static void say_row(const struct out *out, const struct seen_source *row, int width)
 {
     const struct gate_source *source = &row->source;
     char address[ADDR_TEXT_MAX], port[8] = "-", first[OUT_TIME_MAX], last[OUT_TIME_MAX];
 
     if (source->port)
         snprintf(port, sizeof(port), "%u", source->port);
-    out_text(out, "%-39s %5s %10llu %10llu  %-16s %-16s %s%s\n", addr_print(&source->addr, address),
-             port, (unsigned long long)source->packets, (unsigned long long)source->attempts,
+    out_text(out, "%-*s %5s %10llu %10llu  %-16s %-16s %s%s\n", width,
+             addr_print(&source->addr, address), port, (unsigned long long)source->packets,
+             (unsigned long long)source->attempts,
              out_local_time((int64_t)source->first_seen, first),
              out_local_time((int64_t)source->last_seen, last),
              counters_verdict_name(source->verdict), row->let_in ? ", let in now" : "");
@@ -97,10 +111,11 @@ static void say(const struct cmd_context *ctx, const struct gate *gate, const st
                 size_t total)
 {
     const struct out *out = &ctx->out;
+    int width = address_width(seen);
     size_t i;
 
     if (seen->count)
-        out_text(out, "%-39s %5s %10s %10s  %-16s %-16s %s\n", "ADDRESS", "PORT", "PACKETS",
+        out_text(out, "%-*s %5s %10s %10s  %-16s %-16s %s\n", width, "ADDRESS", "PORT", "PACKETS",
                  "ATTEMPTS", "FIRST SEEN", "LAST SEEN", "VERDICT");
     else if (!gate_is_whole(gate))
         out_text(out, "the gate is not in the kernel: nothing is written down\n");
@@ -108,7 +123,7 @@ static void say(const struct cmd_context *ctx, const struct gate *gate, const st
         out_text(out, "no source was blocked%s%s\n", ctx->options[OPT_SINCE] ? " since " : "",
                  ctx->options[OPT_SINCE] ? ctx->options[OPT_SINCE] : "");
     for (i = 0; i < seen->count; i++)
-        say_row(out, &seen->items[i]);
+        say_row(out, &seen->items[i], width);
     if (total > seen->count)
         out_text(out, "and %zu more: smtpgate blocked --top %zu\n", total - seen->count, total);
     if (seen->untracked)

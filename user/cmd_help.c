@@ -45,16 +45,61 @@ static void help_one(const struct cmd_context *ctx, const struct cmd *cmd)
                      cmd_options[i].value ? cmd_options[i].value : "", cmd_options[i].help);
 }
 
+/* ---- -j: all of the table, which man page, completions and schemas are held against ---- */
+
+static json_t *option_json(const struct cmd_option_row *option)
+{
+    return json_pack("{s:s, s:o, s:s}", "name", option->name, "value",
+                     option->value ? json_string(option->value) : json_null(), "help",
+                     option->help);
+}
+
+/* The lines as one would type them. */
+static json_t *examples_json(const char *examples)
+{
+    json_t *lines = json_array();
+    size_t len;
+
+    for (; *examples; examples += len + (examples[len] == '\n')) {
+        examples += strspn(examples, " ");
+        len = strcspn(examples, "\n");
+        json_array_append_new(lines, json_stringn(examples, len));
+    }
+    return lines;
+}
+
 static json_t *help_json(const struct cmd *cmd)
 {
-    json_t *options = json_array();
+    json_t *names = json_array(), *options = json_array();
     int i;
 
-    for (i = 0; i < OPT_COUNT; i++)
-        if (cmd->options & 1U << i)
-            json_array_append_new(options, json_string(cmd_options[i].name));
-    return json_pack("{s:s, s:s, s:s, s:o}", "name", cmd->name, "args", cmd->args, "summary",
-                     cmd->summary, "options", options);
+    for (i = 0; i < OPT_COUNT; i++) {
+        if (!(cmd->options & 1U << i))
+            continue;
+        json_array_append_new(names, json_string(cmd_options[i].name));
+        json_array_append_new(options, option_json(&cmd_options[i]));
+    }
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o}", "name", cmd->name, "args",
+                     cmd->args, "summary", cmd->summary, "options", names, "brief", cmd->brief,
+                     "examples", examples_json(cmd->examples), "details",
+                     cmd->details ? json_string(cmd->details) : json_null(), "option_help",
+                     options);
+}
+
+static json_t *globals_json(void)
+{
+    json_t *all = json_array();
+    int i;
+
+    for (i = 0; i < GLOBAL_COUNT; i++) {
+        json_t *row = option_json(&cmd_globals[i].option);
+
+        json_object_set_new(row, "letter",
+                            cmd_globals[i].letter ? json_stringn(&cmd_globals[i].letter, 1)
+                                                  : json_null());
+        json_array_append_new(all, row);
+    }
+    return all;
 }
 
 int cmd_help(const struct cmd_context *ctx, struct err *e)
@@ -74,6 +119,7 @@ int cmd_help(const struct cmd_context *ctx, struct err *e)
     for (cmd = cmd_table; cmd->name; cmd++)
         json_array_append_new(commands, help_json(cmd));
     help_all(ctx);
-    out_json(&ctx->out, json_pack("{s:o}", "commands", commands));
+    out_json(&ctx->out,
+             json_pack("{s:o, s:o}", "commands", commands, "global_options", globals_json()));
     return 0;
 }

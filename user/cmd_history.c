@@ -325,12 +325,12 @@ static void say_mode(const struct undoing *undoing)
     if (before == after)
         return;
     if (before != SG_MODE_OFF && after != SG_MODE_OFF)
-        out_done(&ctx->out, "mode %s %s%s\n", is, cmd_mode_name(after), until);
+        out_done(&ctx->out, "mode %s %s%s\n", is, mode_name(after), until);
     else if (after == SG_MODE_OFF)
         outcome_say_mode(ctx, &undoing->change, outcome);
     else if (!mode_drops(after))
         out_warn(&ctx->out, "the gate %s on again, but drops nothing (%s%s)\n", is,
-                 cmd_mode_name(after), until);
+                 mode_name(after), until);
     else
         out_warn(
             &ctx->out,
@@ -364,6 +364,6 @@ int cmd_undo(const struct cmd_context *ctx, struct err *e)
     out_json(&ctx->out, json_pack("{s:b, s:i, s:i, s:i, s:b, s:s, s:O}", "changed", true, "added",
                                   (int)outcome->added, "deleted", (int)outcome->deleted, "edited",
                                   (int)outcome->edited, "dry_run", ctx->dry_run, "mode",
-                                  cmd_mode_name(outcome->mode_after), "undone", undoing.taken));
+                                  mode_name(outcome->mode_after), "undone", undoing.taken));
     return 0;
 }

@@ -55,7 +55,7 @@ static void say_plan(const struct switching *switching)
     const char *is = ctx->dry_run ? "would be" : "is now";
     char until[CMD_PLAN_MAX];
 
-    out_done(&ctx->out, "mode %s %s%s\n", is, cmd_mode_name(plan->mode),
+    out_done(&ctx->out, "mode %s %s%s\n", is, mode_name(plan->mode),
              cmd_plan_end(plan, switching->change.now, until));
     if (!switching->any)
         out_note(&ctx->out, "the list is empty: the gate stays off until the first entry\n");
@@ -99,17 +99,17 @@ static int finish(struct switching *switching, struct err *e)
     if (changed)
         say_plan(switching);
     else
-        out_done(&ctx->out, "mode is %s already\n", cmd_mode_name(after->mode));
+        out_done(&ctx->out, "mode is %s already\n", mode_name(after->mode));
     if (kick)
         r = live_kick_dropped(ctx, &switching->change, &switching->kicked, e);
     else
         live_say_hanging(ctx, &switching->live);
     if (r < 0)
         return r;
-    answer = json_pack("{s:b, s:b, s:s, s:o, s:o}", "changed", changed, "dry_run", ctx->dry_run,
-                       "mode", cmd_mode_name(after->mode), "mode_until",
-                       out_json_time(after->until), "mode_then",
-                       after->until ? json_string(cmd_mode_name(after->then)) : json_null());
+    answer =
+        json_pack("{s:b, s:b, s:s, s:o, s:o}", "changed", changed, "dry_run", ctx->dry_run, "mode",
+                  mode_name(after->mode), "mode_until", out_json_time(after->until), "mode_then",
+                  after->until ? json_string(mode_name(after->then)) : json_null());
     if (switching->kicked)
         json_object_set(answer, "kicked", switching->kicked);
     out_json(&ctx->out, answer);

@@ -260,7 +260,7 @@ static void say_mode(const struct cmd_context *ctx, const struct change *change,
     cmd_ports(after, ports);
     if (!before->on && after->on && !mode_drops(mode))
         out_warn(&ctx->out, "the gate %s on, but drops nothing (%s; smtpgate status)\n", is,
-                 cmd_mode_name(mode));
+                 mode_name(mode));
     else if (!before->on && after->on)
         out_warn(&ctx->out,
                  "the gate %s on%s: every source that is in no list is dropped on ports %s;"

@@ -64,13 +64,6 @@ static const char *step_words(const struct view *view, char *buf, size_t size)
     return buf;
 }
 
-static const char *xdp_mode_name(const struct gate_link *link)
-{
-    return link->xdp == GATE_XDP_NATIVE    ? "native"
-           : link->xdp == GATE_XDP_GENERIC ? "generic"
-                                           : "none";
-}
-
 static const char *iface_words(const struct sync_iface *iface, char *buf, size_t size)
 {
     const struct gate_link *link = &iface->link;
@@ -90,12 +83,13 @@ static const char *iface_words(const struct sync_iface *iface, char *buf, size_t
     else if (link->state == GATE_LINK_ABSENT)
         snprintf(buf, size, "NOT ATTACHED%s", iface->open_here ? "" : ": no such interface");
     else if (!link->in_force)
-        snprintf(buf, size, "attached, %s mode, but NOT TO THIS LIST", xdp_mode_name(link));
+        snprintf(buf, size, "attached, %s mode, but NOT TO THIS LIST", gate_xdp_name(link->xdp));
     else if (!link->current)
         snprintf(buf, size, "attached, %s mode, but what it counts goes elsewhere",
-                 xdp_mode_name(link));
+                 gate_xdp_name(link->xdp));
     else
-        snprintf(buf, size, "attached, %s mode%s%s%s", xdp_mode_name(link), renamed ? " (was " : "",
+        snprintf(buf, size, "attached, %s mode%s%s%s", gate_xdp_name(link->xdp),
+                 renamed ? " (was " : "",
                  renamed ? text_escape(iface->row.name, was, sizeof(was)) : "", renamed ? ")" : "");
     return buf;
 }
@@ -154,7 +148,7 @@ static const char *plan_words(const struct view *view, const struct mode_plan *p
         return buf;
     out_local_time(plan->until, time);
     cmd_time_left(plan->until - view->now, left);
-    snprintf(buf, size, "; until %s (%s), then %s%s", time, left, cmd_mode_name(plan->then),
+    snprintf(buf, size, "; until %s (%s), then %s%s", time, left, mode_name(plan->then),
              plan->mode == SG_MODE_ENFORCE ? " (to stay: smtpgate confirm)" : "");
     return buf;
 }
@@ -179,7 +173,7 @@ static void say_clock(const struct out *out, const struct view *view)
 static void say_set_mode(const struct out *out, const struct view *view)
 {
     struct mode_plan plan = mode_at(true, &view->settings.plan, view->now);
-    const char *name = cmd_mode_name(plan.mode);
+    const char *name = mode_name(plan.mode);
     char later[192];
 
     if (view->settings.on || (plan.mode == SG_MODE_ENFORCE && !plan.until))
@@ -202,7 +196,7 @@ static void status_text(const struct cmd_context *ctx, const struct view *view)
     unsigned long long entries = view->counts.entries, prefixes = view->counts.prefixes, would;
     size_t i;
 
-    out_text(out, "mode     %s: %s%s\n", cmd_mode_name(plan.mode),
+    out_text(out, "mode     %s: %s%s\n", mode_name(plan.mode),
              plan.mode == SG_MODE_ENFORCE && !sync_has_live_link(&view->ifaces)
                  ? "but attached nowhere, so nothing is dropped"
                  : mode_words(plan.mode, view),
@@ -261,11 +255,12 @@ static json_t *ifaces_json(const struct view *view)
 
         if (!iface->row.wanted)
             continue;
-        json_array_append_new(
-            all, json_pack(
-                     "{s:s, s:b, s:s, s:b, s:s}", "name", cmd_iface_label(iface, label), "attached",
-                     attached, "xdp_mode", attached ? xdp_mode_name(&iface->link) : "none", "good",
-                     sync_iface_is_good(iface), "state", iface_words(iface, words, sizeof(words))));
+        json_array_append_new(all, json_pack("{s:s, s:b, s:s, s:b, s:s}", "name",
+                                             cmd_iface_label(iface, label), "attached", attached,
+                                             "xdp_mode",
+                                             attached ? gate_xdp_name(iface->link.xdp) : "none",
+                                             "good", sync_iface_is_good(iface), "state",
+                                             iface_words(iface, words, sizeof(words))));
     }
     return all;
 }
@@ -279,8 +274,8 @@ static void status_json(const struct cmd_context *ctx, const struct view *view)
         &ctx->out,
         json_pack("{s:s, s:o, s:o, s:b, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o,"
                   " s:{s:o, s:o, s:o}}",
-                  "mode", cmd_mode_name(plan.mode), "mode_until", out_json_time(plan.until),
-                  "mode_then", plan.until ? json_string(cmd_mode_name(plan.then)) : json_null(),
+                  "mode", mode_name(plan.mode), "mode_until", out_json_time(plan.until),
+                  "mode_then", plan.until ? json_string(mode_name(plan.then)) : json_null(),
                   "healthy", view_is_good(view), "in_sync", view_in_sync(view), "step",
                   step_words(view, words, sizeof(words)), "entries", number(view->counts.entries),
                   "temporary", number(view->counts.temporary), "expired", number(view->ended),

@@ -958,6 +958,11 @@ int gate_read_untracked(const struct gate *gate, uint64_t ret_packets[SG_VERDICT
 
 /* ---- interfaces ---- */
 
+const char *gate_xdp_name(enum gate_xdp xdp)
+{
+    return xdp == GATE_XDP_NATIVE ? "native" : xdp == GATE_XDP_GENERIC ? "generic" : "none";
+}
+
 /* The maps a program uses, against those that are pinned now. */
 static bool program_uses(__u32 prog_id, const int *fds, size_t n)
 {

@@ -170,6 +170,9 @@ enum gate_xdp {
     GATE_XDP_GENERIC,
 };
 
+/* "native", "generic", "none"; contract */
+const char *gate_xdp_name(enum gate_xdp xdp);
+
 enum gate_link_state {
     GATE_LINK_ABSENT,    /* no pin */
     GATE_LINK_DEAD,      /* the pin's device was deleted */

@@ -81,7 +81,7 @@ static int load(struct api *ret_api, struct err *e)
     if (found)
         return 0;
     err_set(e, 0, EXIT_REFUSED, "there is no usable " LIBRARY " here, which speaks HTTP");
-    err_hint(e, "apt install libmicrohttpd12; or without it: smtpgate metrics --textfile PATH");
+    err_hint(e, "apt install libmicrohttpd12; or without it: smtpgate metrics --textfile FILE");
     return -ENOPKG;
 }
 

@@ -10,27 +10,14 @@
 
 #include "cmd.h"
 
+/* What getopt_long gives for a long option; beyond all letters. */
 enum {
-    LONG_STATE = 256,
-    LONG_BPFFS,
-    LONG_HELP,
-    LONG_VERSION,
-    LONG_COMMAND, /* + enum cmd_option */
+    LONG_GLOBAL = 256,                         /* + enum cmd_global */
+    LONG_COMMAND = LONG_GLOBAL + GLOBAL_COUNT, /* + enum cmd_option */
 };
 
+/* The letters of cmd_globals. */
 #define GLOBAL_SHORT "jnyqvh"
-
-static const struct option global_options[] = {
-    {"json", no_argument, NULL, 'j'},
-    {"dry-run", no_argument, NULL, 'n'},
-    {"yes", no_argument, NULL, 'y'},
-    {"quiet", no_argument, NULL, 'q'},
-    {"verbose", no_argument, NULL, 'v'},
-    {"state", required_argument, NULL, LONG_STATE},
-    {"bpffs", required_argument, NULL, LONG_BPFFS},
-    {"help", no_argument, NULL, LONG_HELP},
-    {"version", no_argument, NULL, LONG_VERSION},
-};
 
 struct invocation {
     struct cmd_context ctx;
@@ -45,18 +32,22 @@ static const char *environment_or(const char *name, const char *fallback)
     return value && *value ? value : fallback;
 }
 
+static struct option long_option(const struct cmd_option_row *row, int value)
+{
+    return (struct option){row->name, row->value ? required_argument : no_argument, NULL, value};
+}
+
 /* Global options, then those of @cmd (which may be NULL), then the end. */
 static void build_options(const struct cmd *cmd, struct option *options)
 {
-    size_t n = ARRAY_SIZE(global_options);
+    size_t n = 0;
     int i;
 
-    memcpy(options, global_options, sizeof(global_options));
+    for (i = 0; i < GLOBAL_COUNT; i++)
+        options[n++] = long_option(&cmd_globals[i].option, LONG_GLOBAL + i);
     for (i = 0; cmd && i < OPT_COUNT; i++)
         if (cmd->options & 1U << i)
-            options[n++] = (struct option){cmd_options[i].name,
-                                           cmd_options[i].value ? required_argument : no_argument,
-                                           NULL, LONG_COMMAND + i};
+            options[n++] = long_option(&cmd_options[i], LONG_COMMAND + i);
     options[n] = (struct option){0};
 }
 
@@ -65,31 +56,36 @@ static int take_option(struct invocation *inv, int option, struct err *e)
 {
     switch (option) {
     case 'j':
+    case LONG_GLOBAL + GLOBAL_JSON:
         inv->ctx.out.json = true;
         break;
     case 'n':
+    case LONG_GLOBAL + GLOBAL_DRY_RUN:
         inv->ctx.dry_run = true;
         break;
     case 'y':
+    case LONG_GLOBAL + GLOBAL_YES:
         inv->ctx.yes = true;
         break;
     case 'q':
+    case LONG_GLOBAL + GLOBAL_QUIET:
         inv->ctx.out.quiet = true;
         break;
     case 'v':
+    case LONG_GLOBAL + GLOBAL_VERBOSE:
         inv->ctx.verbose = true;
         break;
-    case LONG_STATE:
+    case LONG_GLOBAL + GLOBAL_STATE:
         inv->ctx.state = optarg;
         break;
-    case LONG_BPFFS:
+    case LONG_GLOBAL + GLOBAL_BPFFS:
         inv->ctx.bpffs = optarg;
         break;
     case 'h':
-    case LONG_HELP:
+    case LONG_GLOBAL + GLOBAL_HELP:
         inv->help = true;
         break;
-    case LONG_VERSION:
+    case LONG_GLOBAL + GLOBAL_VERSION:
         inv->version = true;
         break;
     default:
@@ -175,7 +171,7 @@ static int check_long_words(const struct invocation *inv, const struct option *o
 static int parse_options(struct invocation *inv, const char *mode, int argc, char **argv,
                          struct err *e)
 {
-    struct option options[ARRAY_SIZE(global_options) + OPT_COUNT + 1];
+    struct option options[GLOBAL_COUNT + OPT_COUNT + 1];
     int option, r;
 
     build_options(inv->cmd, options);

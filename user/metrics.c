@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "counters.h"
+#include "mode.h"
 
 /* ---- the walk ---- */
 
@@ -70,13 +71,8 @@ static void walk_state(struct walk *walk)
     static const struct metrics_family until = {
         "smtpgate_mode_until_timestamp_seconds", METRICS_GAUGE, "seconds",
         "When the mode ends by itself (a pause, enforce --confirm), Unix time; 0: it stays."};
-    static const struct {
-        enum sg_mode mode;
-        const char *name;
-    } modes[] = {{SG_MODE_OFF, "off"},
-                 {SG_MODE_OBSERVE, "observe"},
-                 {SG_MODE_ENFORCE, "enforce"},
-                 {SG_MODE_PAUSED, "paused"}};
+    static const enum sg_mode modes[] = {SG_MODE_OFF, SG_MODE_OBSERVE, SG_MODE_ENFORCE,
+                                         SG_MODE_PAUSED};
     size_t i;
 
     begin(walk, &build);
@@ -84,8 +80,8 @@ static void walk_state(struct walk *walk)
     sample(walk, 1);
     begin(walk, &mode);
     for (i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-        label(walk, 0, "mode", modes[i].name);
-        sample(walk, walk->metrics->mode == modes[i].mode);
+        label(walk, 0, "mode", mode_name(modes[i]));
+        sample(walk, walk->metrics->mode == modes[i]);
     }
     gauge(walk, &until, seconds(walk->metrics->mode_until));
 }

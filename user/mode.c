@@ -17,3 +17,18 @@ bool mode_drops(enum sg_mode mode)
 {
     return mode != SG_MODE_OFF && mode != SG_MODE_OBSERVE && mode != SG_MODE_PAUSED;
 }
+
+const char *mode_name(enum sg_mode mode)
+{
+    switch (mode) {
+    case SG_MODE_OFF:
+        return "off";
+    case SG_MODE_OBSERVE:
+        return "observe";
+    case SG_MODE_PAUSED:
+        return "paused";
+    case SG_MODE_ENFORCE:
+    default:
+        return "enforce";
+    }
+}

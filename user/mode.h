@@ -26,4 +26,7 @@ struct mode_plan mode_at(bool on, const struct mode_plan *plan, int64_t now);
 /* In this mode a source that is not listed is dropped. */
 bool mode_drops(enum sg_mode mode);
 
+/* "enforce", "off", "observe", "paused"; contract */
+const char *mode_name(enum sg_mode mode);
+
 #endif

@@ -110,7 +110,7 @@ static void say_on(const struct cmd_context *ctx, const struct change *change,
 
     if (outcome->mode_after != SG_MODE_ENFORCE)
         out_warn(&ctx->out, "%sthe gate %s on, but drops nothing (%s; smtpgate status)\n", first,
-                 ctx->dry_run ? "would be" : "is now", cmd_mode_name(outcome->mode_after));
+                 ctx->dry_run ? "would be" : "is now", mode_name(outcome->mode_after));
     else if (!ctx->dry_run && !change->guarding)
         out_warn(&ctx->out, "%sonce attached, the gate drops every other source on ports %s\n",
                  first, ports);
@@ -167,7 +167,7 @@ void outcome_say_json_with(const struct cmd_context *ctx, const struct outcome *
     json_t *object = json_pack("{s:b, s:i, s:i, s:i, s:b, s:s, s:O}", "changed", changed, "added",
                                (int)outcome->added, "deleted", (int)outcome->deleted, "edited",
                                (int)outcome->edited, "dry_run", ctx->dry_run, "mode",
-                               cmd_mode_name(outcome->mode_after), "entries", outcome->entries);
+                               mode_name(outcome->mode_after), "entries", outcome->entries);
 
     if (outcome->incomplete)
         json_object_set_new(object, "entries_complete", json_false());

@@ -2026,6 +2026,11 @@ void store_read_touched(const struct store *store, unsigned int *ret_added,
     *ret_edited = (unsigned int)store->log.edited;
 }
 
+int64_t store_change_id(const struct store *store)
+{
+    return store->log.id;
+}
+
 #define CHANGE_COLUMNS "id, kind, target, at, uid, who, origin, command, added, deleted, edited"
 
 /*

@@ -260,6 +260,8 @@ void store_set_author(struct store *store, const struct store_author *author, in
 /* How many entries the open transaction added, deleted and edited so far. */
 void store_read_touched(const struct store *store, unsigned int *ret_added,
                         unsigned int *ret_deleted, unsigned int *ret_edited);
+/* Its number in the history; 0 as long as nothing is changed. */
+int64_t store_change_id(const struct store *store);
 
 /* Newest first, as store_each_entry(); @limit 0: all. */
 int store_each_change(struct store *store, unsigned int limit,

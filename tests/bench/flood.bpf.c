@@ -17,7 +17,7 @@ volatile __u32 target = 0;
 
 struct {
     __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-    __uint(max_entries, 3);
+    __uint(max_entries, 4);
     __type(key, __u32);
     __type(value, __u32);
 } next SEC(".maps");

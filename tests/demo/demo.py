@@ -137,6 +137,7 @@ def play(demo):
 
     say("4. What the gate counted meanwhile.")
     demo.shell("stats")
+    demo.shell("blocked")
     demo.shell("status")
     counters = demo.lab.json("status")["counters"]
     demo.must(counters["dropped"] > 0, "no dropped packet was counted")

@@ -6,9 +6,11 @@ re-attach and change, and made where an older version, or a hand, left the maps 
 What is in the maps is read by bpftool; gate_sources reads it as the program does.
 """
 import ipaddress
+import json
 import pathlib
 import random
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -269,6 +271,83 @@ def read_in_flood():
         assert packets + untracked["drop"] == drops >= before + sent[0], (packets, untracked, drops)
         assert shown(found) == shown(kernel_sources(lab))
         assert len(found) > 10_000
+
+
+def driver_packets(lab):
+    """How many frames the driver handed to the program, as the driver counts them."""
+    rows = lab.mail.run("ethtool", "-S", "eth0").out.splitlines()
+    return sum(int(row.split()[-1]) for row in rows if "_xdp_packets:" in row and "rx_" in row)
+
+
+@tap.test
+def exact_in_flood():
+    """counters are exact in a flood, over re-attach and changes of list and ports: as the driver's"""
+    with Lab() as lab:
+        client = site(lab)
+        sent, stop, rounds = [0], threading.Event(), 0
+        thread = threading.Thread(target=flood, args=(
+            frames.Wire(client, "p0", lab.mail, "eth0"), stop, sent))
+        before = lab.json("stats")
+        lab.gate("set", "limit", "none")
+        driver = driver_packets(lab)
+        seen = sum(row["packets"] for row in before["reasons"])
+        thread.start()
+        try:
+            while sent[0] < 60_000 or rounds < 6:
+                lab.gate("attach", "eth0")
+                lab.gate("add", f"198.51.100.{rounds}")
+                lab.gate("set", "ports", "25,465,587,2525" if rounds % 2 else "25,465,587")
+                rounds += 1
+        finally:
+            stop.set()
+            thread.join()
+        after = lab.json("stats")
+        assert sum(row["packets"] for row in after["reasons"]) - seen == driver_packets(lab) - driver
+        flooded = [row for row in after["ports"] if row["port"] == 587 and row["verdict"] == "drop"]
+        (reason,) = [row for row in after["reasons"]
+                     if row["reason"] == "unlisted" and row["verdict"] == "drop"]
+        # All of the flood are SYNs over IPv4, of one length, to one port: each counter has them all.
+        count = flooded[0]["packets"]
+        assert count >= 60_000 and count == flooded[0]["attempts"] == reason["packets"], after
+        assert flooded[0]["families"]["ip4"] == {"packets": count, "bytes": 54 * count,
+                                                 "attempts": count}, flooded
+        assert reason["families"] == {"ip4": {"packets": count, "bytes": 54 * count}}, reason
+        assert after["interfaces"][0]["reasons"] == after["reasons"]
+        lab.gate("detach", "eth0")
+        assert lab.json("stats")["reasons"] == after["reasons"]
+        lab.gate("attach", "eth0")
+        kept = {(r["reason"], r["verdict"]): r["packets"] for r in lab.json("stats")["reasons"]}
+        assert kept["unlisted", "drop"] == count
+
+
+@tap.test
+def rates():
+    """stats --watch: a line a second, whose rates add up to what came; ends with its reader"""
+    with Lab() as lab:
+        client = site(lab)
+        wire = frames.Wire(client, "p0", lab.mail, "eth0")
+        head = wire.there + wire.here + b"\x08\x00"
+        syn = head + frames.ip4(UNLISTED, HOST4, frames.tcp(UNLISTED, HOST4, 40000, 587, frames.SYN,
+                                                            1))
+        watch = subprocess.Popen(lab.command("-j", "stats", "--watch"), env=lab.env,
+                                 stdout=subprocess.PIPE)
+        sums = {"packets": 0, "bytes": 0, "attempts": 0}
+        json.loads(watch.stdout.readline())
+        for _ in range(40):
+            wire.sock.send(syn)
+        for _ in range(3):
+            line = json.loads(watch.stdout.readline())
+            assert line["schema"] == 1 and line["ok"] and line["seconds"] > 0.5, line
+            (row,) = [row for row in line["rates"] if row["verdict"] == "drop"]
+            for name in sums:
+                sums[name] += row[name] * line["seconds"]
+        drops = [row for row in line["reasons"]
+                 if (row["reason"], row["verdict"]) == ("unlisted", "drop")]
+        assert drops[0]["packets"] == 40, line
+        watch.stdout.close()
+        watch.wait(5)
+        assert {name: round(n) for name, n in sums.items()} == {
+            "packets": 40, "bytes": 40 * len(syn), "attempts": 40}, sums
 
 
 if not (ROOT / "build/gate_sources").exists():

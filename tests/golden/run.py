@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
 """Golden tests of the command line: what a person sees and what a script gets, word for word.
 
@@ -19,7 +19,9 @@ touched, and a step that ends otherwise than 0, or runs with -n, must have touch
 "# needs: COMMAND" skips the case on kernels where the command fails.
 
 Each plain step that changed nothing runs once more with -j: one line of JSON on standard output,
-"schema" 1, the keys that SPEC section 3 promises, and in an error the same words as in the text.
+"schema" 1, the keys that SPEC section 3 promises, what dist/schema says and nothing that it does
+not describe, and in an error the same words as in the text. Each command has to be met once like
+that.
 
 run.py [--update] [NAME...]; --update rewrites the expectations: read each difference before you
 believe it. Words that a step may use beside the usual ones: `on-terminal TEXT COMMAND...` runs the
@@ -55,9 +57,10 @@ import lab  # pylint: disable=wrong-import-position
 LIMIT = 240  # seconds that a line may take: the longest needs some 30 on a machine that has time
 AT_ONCE = 4     # cases
 
-COMMANDS = ("attach detach add edit delete list check disable observe enforce confirm pause history"
-            " undo status stats blocked import export set policy metrics exporter sync doctor help").split()
-READING = "list check history status stats metrics blocked doctor help".split()
+COMMANDS = ("attach detach add edit delete list check disable observe enforce preview confirm"
+            " pause history undo status stats blocked import apply diff export set policy metrics"
+            " exporter sync doctor help").split()
+READING = "list check history status stats metrics blocked preview diff doctor help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
 MODE_CHANGE = {"changed": bool, "mode": str, "mode_until": (str, None), "mode_then": (str, None)}
 CONTRACT = {
@@ -90,8 +93,9 @@ CONTRACT = {
                            "interface": (str, None), "message": str, "remedy": (str, None)}]},
     "metrics": {"metrics": [{"name": str, "type": str, "help": str,
                              "samples": [{"labels": dict, "value": (int, None)}]}]},
-    "sync": {}, "help": {},
+    "import": ENTRY_CHANGE, "apply": ENTRY_CHANGE, "diff": ENTRY_CHANGE, "sync": {}, "help": {},
 }
+CONTRACT["export"] = CONTRACT["list"]
 ERROR = {"error": {"code": int, "message": str, "hint": (str, None)}}
 WORDS = {"mode": ("off", "observe", "enforce", "paused"),
          "mode_then": ("observe", "enforce"), "xdp_mode": ("native", "generic", "none"),
@@ -221,6 +225,11 @@ class Step:
         return " ".join([self.verb or ""] + [w for w in ("--accounts", "--lint") if w in words])
 
     @property
+    def schema(self):
+        """Which schema holds for its JSON, unless it is an error."""
+        return "version" if "--version" in self.command.split() else self.verb
+
+    @property
     def json(self):
         """Was JSON asked for?"""
         return re.search(r"smtpgate\b.* (-[a-z]*j[a-z]*|--json)( |$)", self.command)
@@ -278,6 +287,7 @@ NORMAL = [
     (re.compile(r"\bin \d+ (s|min|h|days)\b"), r"in N \1"),
     (re.compile(r"\bprocess \d+"), "process PID"),
     (re.compile(r"\bid \d+\)"), "id N)"),
+    (re.compile(r'"seconds":\d+\.\d+'), '"seconds":N'),
     # What some kernels put into every network namespace.
     (re.compile(r"\b(tunl0|sit0|gre0|gretap0|erspan0|ip_vti0|ip6_vti0|ip6tnl0|ip6gre0), "), ""),
     (re.compile(re.escape(lab.STATE) + r"\b"), "STATE"),
@@ -436,7 +446,7 @@ class Case:
         if code > 6:
             step.faults.append(f"no exit status of smtpgate's: {code}")
         if step.json and not re.search("/dev/full|>&-|on-terminal", step.command):
-            step.faults += judge_json(step.shape, code, out)
+            step.faults += judge_json(step, code, out)
         if step.plain and not step.json:
             step.faults += judge_text(step, code, out, err)
             if not changed and code != 6 and (reads or code or "--state" not in step.command):
@@ -446,7 +456,7 @@ class Case:
     def twin(self, step, code, err, before):
         """The same with -j."""
         twin_code, out, twin_err = self.shell(step.command.replace("smtpgate", "smtpgate -j", 1))
-        faults = judge_json(step.shape, twin_code, out)
+        faults = judge_json(step, twin_code, out)
         if twin_code != code:
             faults.append(f"exit {twin_code} with -j, {code} without")
         if changed := changes(before, snapshot(self.lab.mail.path)):
@@ -488,8 +498,38 @@ def judge_shape(value, shape, where):
     return [] if good else [f"{where[:-1]} is {value!r}"]
 
 
-def judge_json(shape, code, out):
-    """One line, one object, schema 1, the promised keys."""
+class Schemas:
+    """dist/schema, and which of them an answer was held against."""
+
+    def __init__(self):
+        # Here, as a step of a case runs this file too, and has no use for them.
+        import schemas  # pylint: disable=import-outside-toplevel
+        self.without = schemas.WITHOUT
+        self.all = schemas.load()
+        self.met = set()
+
+    def judge(self, name, value):
+        """What does not fit."""
+        if name not in self.all:
+            return [f"{name}: no command of COMMANDS in tests/golden/run.py with a schema in"
+                    " dist/schema"]
+        self.met.add(name)
+        return self.all[name].judge(value)
+
+    def not_met(self):
+        """The commands that the program has and no step has shown the answer of."""
+        table = json.loads(subprocess.run([lab.PROGRAM, "-j", "help"], check=True,
+                                          stdout=subprocess.PIPE).stdout)["commands"]
+        return [f"{name}: no step with -j ended well: add one to tests/golden/schema.txt"
+                for name in [row["name"] for row in table] + ["error", "version"]
+                if name not in self.met and name not in self.without]
+
+
+SCHEMAS = None
+
+
+def judge_json(step, code, out):
+    """One line, one object, schema 1, the promised keys, as described."""
     if out.count("\n") != 1 or not out.endswith("\n"):
         return [f"not one line of JSON on standard output: {out!r}"]
     try:
@@ -503,9 +543,10 @@ def judge_json(shape, code, out):
         if not faults and (value["error"]["code"] != code or value.get("ok") is not False):
             faults.append(f"exit {code}, but error.code {value['error']['code']},"
                           f" ok {value.get('ok')}")
-        return faults
+        return faults + SCHEMAS.judge("error", value)
     faults = [] if value.get("ok") is True else [f"ok is {value.get('ok')}"]
-    return faults + judge_shape(value, CONTRACT.get(shape, {}), "")
+    faults += judge_shape(value, CONTRACT.get(step.shape, {}), "")
+    return faults + SCHEMAS.judge(step.schema, value)
 
 
 ERR_LINE = re.compile(r"smtpgate: |  (hint: |smtpgate |sysctl )")
@@ -589,10 +630,12 @@ def main():
     """Runs the cases and prints TAP."""
     if sys.argv[1:2] == ["--on-terminal"]:
         sys.exit(on_terminal(sys.argv[2], sys.argv[3:]))
+    global SCHEMAS  # pylint: disable=global-statement
+    SCHEMAS = Schemas()
     update = "--update" in sys.argv
     names = [a for a in sys.argv[1:] if a != "--update"]
     paths = [p for p in sorted(HERE.glob("*.txt")) if not names or p.stem in names]
-    print(f"1..{len(paths) + 1}", flush=True)
+    print(f"1..{len(paths) + (1 if names else 2)}", flush=True)
     report(1, "the runner notices wrong expectations", runner_fails())
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
@@ -605,6 +648,10 @@ def main():
             failed += bool(case.faults)
             report(number, f"{path.stem}: {case.title}" + (" # SKIP" if case.skip else ""),
                    case.faults, difference)
+    if not names:
+        missing = SCHEMAS.not_met()
+        failed += bool(missing)
+        report(len(paths) + 2, "every command's answer was held against its schema", missing)
     sys.exit(1 if failed else 0)
 
 

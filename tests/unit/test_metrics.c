@@ -1,4 +1,4 @@
-// LINK: metrics counters
+// LINK: metrics counters mode
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* One record against what was written down by hand for it, in both formats, byte for byte. */
 #include <setjmp.h>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the table of unlisted sources costs a dropped packet, in a flood of forged sources: the same
- * program with the table and without, in turn, by BPF_PROG_TEST_RUN. Numbers, not a test.
+ * What the table of unlisted sources and the counters cost a dropped packet, in a flood of forged
+ * sources: the same program with both, without the table, and with neither (the bare verdict), in
+ * turn, by BPF_PROG_TEST_RUN. Numbers, not a test.
  *
  * The empty program drops at once: what it takes is the bench's own (a forged source, a tail call)
- * and stands here for what a driver takes. Where the machine is busy with other things, the least
- * of each is worth more than the median.
+ * and stands here for what a driver takes.
  *
- *   sources [ROUNDS]
+ *   verdict [ROUNDS]
  */
 #include <errno.h>
 #include <sched.h>
@@ -31,20 +31,21 @@
 #define SLICE_NS   200000000
 
 enum target {
-    WITH,
-    WITHOUT,
+    ALL,     /* as it is */
+    COUNTED, /* without the table of sources */
+    BARE,    /* nor counters */
     NOTHING,
     TARGETS,
 };
 
 struct bench {
-    struct smtpgate_bpf *gate[2]; /* WITH, WITHOUT */
+    struct smtpgate_bpf *gate[NOTHING];
     struct flood_bpf *flood;
 };
 
 static void fail(const char *what)
 {
-    fprintf(stderr, "sources: %s: %s\n", what, strerror(errno));
+    fprintf(stderr, "verdict: %s: %s\n", what, strerror(errno));
     exit(2);
 }
 
@@ -60,10 +61,10 @@ static void take_cpu(void)
     CPU_ZERO(&cpus);
     CPU_SET(sysconf(_SC_NPROCESSORS_ONLN) - 1, &cpus);
     if (sched_setaffinity(0, sizeof(cpus), &cpus) || sched_setscheduler(0, SCHED_FIFO, &priority))
-        fprintf(stderr, "sources: no CPU for itself: %s\n", strerror(errno));
+        fprintf(stderr, "verdict: no CPU for itself: %s\n", strerror(errno));
 }
 
-static struct smtpgate_bpf *load_gate(bool sources)
+static struct smtpgate_bpf *load_gate(enum target target)
 {
     struct smtpgate_bpf *gate = smtpgate_bpf__open();
     static struct sg_config settings = {.abi = SG_ABI, .mode = SG_MODE_ENFORCE};
@@ -71,7 +72,8 @@ static struct smtpgate_bpf *load_gate(bool sources)
 
     if (!gate)
         fail("open");
-    gate->rodata->sg_sources = sources;
+    gate->rodata->sg_sources = target == ALL;
+    gate->rodata->sg_counting = target != BARE;
     if (smtpgate_bpf__load(gate))
         fail("load");
     settings.ports[25] = 1;
@@ -86,8 +88,8 @@ static void load(struct bench *bench)
     __u32 key;
 
     setrlimit(RLIMIT_MEMLOCK, &unlimited);
-    for (key = WITH; key <= WITHOUT; key++)
-        bench->gate[key] = load_gate(key == WITH);
+    for (key = ALL; key < NOTHING; key++)
+        bench->gate[key] = load_gate((enum target)key);
     bench->flood = flood_bpf__open_and_load();
     if (!bench->flood)
         fail("load of the flood");
@@ -111,7 +113,7 @@ static void fill(const struct bench *bench, unsigned int prefixes)
 
         for (size_t i = 0; i < sizeof(key.addr); i++)
             key.addr[i] = (__u8)(random() >> 8);
-        for (int gate = WITH; gate <= WITHOUT; gate++)
+        for (int gate = ALL; gate < NOTHING; gate++)
             bpf_map_update_elem(bpf_map__fd(bench->gate[gate]->maps.allow4), &key, &value, BPF_ANY);
     }
 }
@@ -126,7 +128,7 @@ static unsigned int run_once(const struct bench *bench, enum target target, unsi
     if (bpf_prog_test_run_opts(bpf_program__fd(bench->flood->progs.flood), &opts))
         fail("run");
     if (opts.retval != XDP_DROP) {
-        fprintf(stderr, "sources: verdict %u\n", opts.retval);
+        fprintf(stderr, "verdict: verdict %u\n", opts.retval);
         exit(2);
     }
     return opts.duration;
@@ -144,26 +146,30 @@ static int median(int *numbers, unsigned int count)
     return numbers[count / 2];
 }
 
+/* One line: the medians, and what was paid for the table and for counting, in turns side by side.
+ */
 static void measure(const struct bench *bench, const char *name, unsigned int pool,
                     unsigned int rounds)
 {
-    int ns[TARGETS][ROUNDS_MAX], middle[TARGETS], cost[ROUNDS_MAX], paired;
+    int ns[TARGETS][ROUNDS_MAX], middle[TARGETS], table[ROUNDS_MAX], counting[ROUNDS_MAX];
     unsigned int round, repeat;
+    int paid;
 
     bench->flood->bss->pool = pool;
-    repeat = SLICE_NS / run_once(bench, WITHOUT, 1000000);
-    run_once(bench, WITH, 5 * repeat); /* as in the midst of a flood: what is free is used up */
+    repeat = SLICE_NS / run_once(bench, COUNTED, 1000000);
+    run_once(bench, ALL, 5 * repeat); /* as in the midst of a flood: what is free is used up */
     for (round = 0; round < rounds; round++) {
         for (int target = 0; target < TARGETS; target++)
             ns[target][round] = (int)run_once(bench, (enum target)target, repeat);
-        cost[round] = ns[WITH][round] - ns[WITHOUT][round];
+        table[round] = ns[ALL][round] - ns[COUNTED][round];
+        counting[round] = ns[COUNTED][round] - ns[BARE][round];
     }
-    paired = median(cost, rounds);
     for (int target = 0; target < TARGETS; target++)
         middle[target] = median(ns[target], rounds);
-    printf("%-34s %5d %8d %8d %+7d %+6.1f %% %8d %6d %+6.1f %%\n", name, middle[NOTHING],
-           middle[WITHOUT], middle[WITH], paired, 100.0 * paired / middle[WITHOUT], ns[WITHOUT][0],
-           ns[WITH][0], 100.0 * (ns[WITH][0] - ns[WITHOUT][0]) / ns[WITHOUT][0]);
+    paid = median(table, rounds);
+    printf("| %-34s | %5d | %5d | %5d | %5d | %+4d | %+5d | %+6.1f %% |\n", name, middle[NOTHING],
+           middle[BARE], middle[COUNTED], middle[ALL], median(counting, rounds), paid,
+           100.0 * paid / middle[COUNTED]);
 }
 
 int main(int argc, char **argv)
@@ -174,13 +180,14 @@ int main(int argc, char **argv)
     char name[64];
 
     if (rounds < 1 || rounds > ROUNDS_MAX) {
-        fprintf(stderr, "usage: sources [ROUNDS]\n");
+        fprintf(stderr, "usage: verdict [ROUNDS]\n");
         return 2;
     }
     take_cpu();
     load(&bench);
-    printf("%-34s %5s %8s %8s %7s %8s %8s %6s\n", "ns a packet, median of rounds", "empty",
-           "without", "with", "cost", "", "least:", "with");
+    printf("| %-34s | empty | bare | counted | all | counting | table | table |\n"
+           "|---|---:|---:|---:|---:|---:|---:|---:|\n",
+           "ns a packet");
     for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
         fill(&bench, lists[i]);
         snprintf(name, sizeof(name), "%u prefixes, any source", lists[i]);
