@@ -11,7 +11,7 @@ packages=(
     # tests
     # libclang-rt-dev goes with the version that clang is, as both come from the same defaults
     libcmocka-dev libclang-rt-dev clang-format clang-tidy cppcheck shellcheck python3 strace valgrind sqlite3
-    iproute2 ethtool procps util-linux git ca-certificates
+    iproute2 ethtool procps util-linux git ca-certificates nftables iptables
     # man page, completions, JSON Schemas
     scdoc mandoc zsh fish bash-completion python3-jsonschema
     # metrics as others read them

@@ -25,7 +25,8 @@ $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(wildcard user/*.c user/*.h)
 	@mkdir -p $(@D)
 	$(CLANG) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=all -o $@ $< \
-		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<))
+		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \
+		$(shell sed -n 's|^// LIBS: ||p' $<)
 
 # For as long as you like; keeps what it learns in build/fuzz, and what fails beside it.
 SECONDS ?= 60

@@ -33,6 +33,7 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_UNUSED] = {"unused", "DURATION", "what was added before that, and let nobody in since"},
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
+    [OPT_NAGIOS] = {"nagios", NULL, "as a monitoring plugin: one line, exit 0, 1, 2 or 3"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
     [OPT_TEXTFILE] = {"textfile", "FILE", "into a file, replaced as a whole; not printed"},
     [OPT_WATCH] = {"watch", NULL, "every second, with rates, until ^C"},
@@ -244,13 +245,17 @@ const struct cmd cmd_table[] = {
     {"sync", "", "make kernel equal to store", "make the kernel equal to the store (boot, repair)",
      "  smtpgate sync\n", "-y also takes over a gate that was made from another store.\n", 0, 0, 0,
      cmd_sync},
-    {"doctor", "", "is every way in guarded?", "is a password asked for, is every way in guarded?",
+    {"doctor", "[--nagios]", "is every way in guarded?",
+     "is every way in guarded, and all well with gate and host?",
      "  smtpgate doctor\n"
-     "  smtpgate -q doctor            # only what is not ok\n",
+     "  smtpgate -q doctor            # only what is not ok\n"
+     "  smtpgate doctor --nagios      # for a monitoring system\n",
      "Asks the mail server on this host, over its own addresses, and sends no mail.\n"
-     "Exit 1 when something is wrong; each FAIL comes with what mends it. Takes up to\n"
-     "15 s when ports do not answer. Wants libcurl4.\n",
-     0, 0, 0, cmd_doctor},
+     "Looks at the kernel, the program on each interface, the list in full, and what\n"
+     "else on the host decides who gets through. Exit 1 when something is wrong or\n"
+     "not known; each comes with what mends it. Takes up to 15 s when ports do not\n"
+     "answer. Wants libcurl4; nft and iptables where there are such rules.\n",
+     OPT(NAGIOS), 0, 0, cmd_doctor},
     {"help", "[COMMAND]", "this, or a command's", "this text, or a command's",
      "  smtpgate help add\n", NULL, 0, 0, 1, cmd_help},
     {0},

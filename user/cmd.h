@@ -30,6 +30,7 @@ enum cmd_option {
     OPT_LISTEN,
     OPT_METRICS_FORMAT,
     OPT_MODE,
+    OPT_NAGIOS,
     OPT_NAMES,
     OPT_REMARK,
     OPT_SINCE,

@@ -70,6 +70,20 @@ void doctor_set_remedy(struct doctor_result *result, const char *fmt, ...)
     va_end(ap);
 }
 
+/* Names are nearly any bytes. */
+bool doctor_is_plain(const char *name)
+{
+    return *name && name[0] != '-' &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@-") ==
+               strlen(name);
+}
+
+void doctor_set_interface(struct doctor_result *result, const char *name)
+{
+    if (result)
+        snprintf(result->interface, sizeof(result->interface), "%s", name);
+}
+
 static bool is_outweighed(const struct doctor_list *list, const struct doctor_result *result)
 {
     size_t i;
@@ -372,14 +386,6 @@ bool doctor_judge_unguarded(struct doctor_list *list, const struct doctor_ports 
 
 /* ---- coverage ---- */
 
-/* Names are nearly any bytes: only plain ones are put into a line that is meant to be pasted. */
-static bool is_plain(const char *name)
-{
-    return strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@-") ==
-               strlen(name) &&
-           name[0] != '-';
-}
-
 /* Those without Ethernet headers cannot carry the gate. */
 static void set_row_remedy(struct doctor_result *result, const struct cover_row *row)
 {
@@ -396,7 +402,7 @@ static void set_row_remedy(struct doctor_result *result, const struct cover_row 
         if (iface_check(name, &ifindex, &ignored) == -EPROTOTYPE)
             headless = name;
         snprintf(names + used, sizeof(names) - used, "%s%s", used ? " " : "",
-                 is_plain(name) ? name : "IFACE");
+                 doctor_is_plain(name) ? name : "IFACE");
     }
     if (!headless) {
         doctor_set_remedy(result, "smtpgate attach %s", names);
@@ -405,7 +411,7 @@ static void set_row_remedy(struct doctor_result *result, const struct cover_row 
     doctor_set_remedy(result,
                       "nft 'table inet smtpgate { chain input { type filter hook input priority 0;"
                       " iifname \"%s\" tcp dport { %s } drop; }; }'",
-                      is_plain(headless) ? headless : "IFACE",
+                      doctor_is_plain(headless) ? headless : "IFACE",
                       doctor_print_ports(row->ports, row->n_ports, ", ", ports));
 }
 
@@ -444,6 +450,5 @@ void doctor_judge_row(struct doctor_list *list, const struct cover_row *row)
         if (result)
             set_row_remedy(result, row);
     }
-    if (result)
-        memcpy(result->interface, row->name, sizeof(result->interface));
+    doctor_set_interface(result, row->name);
 }

@@ -45,11 +45,17 @@ struct doctor_result *doctor_add(struct doctor_list *list, enum doctor_status st
 void doctor_set_remedy(struct doctor_result *result, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* "an interface" of the result just added; @result may be NULL. */
+void doctor_set_interface(struct doctor_result *result, const char *name);
+
 /* A port that is well at one address and not at another is not well. */
 void doctor_drop_outweighed(struct doctor_list *list);
 
 /* Nothing failed and nothing is unknown: what could not be found out is no yes. */
 bool doctor_is_healthy(const struct doctor_list *list);
+
+/* A name of an interface that may stand in a line that is meant to be pasted. */
+bool doctor_is_plain(const char *name);
 
 /* The ports on guard, ascending. */
 struct doctor_ports {

@@ -370,6 +370,55 @@ int gate_need_bpffs(const struct gate *gate, struct err *e)
     return -ENODEV;
 }
 
+/* The helper and the flag came together, in 5.18. */
+static bool knows_frags(void)
+{
+    return libbpf_probe_bpf_helper(BPF_PROG_TYPE_XDP, BPF_FUNC_xdp_load_bytes, NULL) == 1;
+}
+
+void gate_ask_kernel(struct gate_kernel *ret_kernel)
+{
+    *ret_kernel = (struct gate_kernel){
+        .xdp = libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_XDP, NULL) == 1,
+        .tries = libbpf_probe_bpf_map_type(BPF_MAP_TYPE_LPM_TRIE, NULL) == 1,
+        .lru = libbpf_probe_bpf_map_type(BPF_MAP_TYPE_LRU_HASH, NULL) == 1,
+        .per_cpu = libbpf_probe_bpf_map_type(BPF_MAP_TYPE_PERCPU_ARRAY, NULL) == 1,
+        .frags = knows_frags(),
+    };
+}
+
+static void add_name(char *names, size_t size, const char *name)
+{
+    size_t used = strlen(names);
+
+    snprintf(names + used, size - used, "%s%s", used ? " " : "", name);
+}
+
+void gate_read_pins(const struct gate *gate, struct gate_pins *ret_pins)
+{
+    struct gate_pins pins = {.present = gate_is_present(gate)};
+    char path[PIN_PATH_MAX];
+    struct stat st;
+    unsigned int i;
+
+    nearest_dir(gate->dir, path);
+    pins.on_bpffs = is_bpffs(path);
+    pins.uid = lstat(gate->dir, &st) == 0 ? st.st_uid : 0;
+    pins.safe = check_owners(gate, NULL) == 0;
+    pins.filled = gate->config && gate->config->abi == SG_ABI;
+    for (i = 0; pins.present && i < SHARED_MAPS; i++) {
+        if (gate->maps[i] >= 0)
+            continue;
+        pin_path(gate, map_pins[i], path);
+        if (lstat(path, &st) == 0)
+            add_name(pins.odd, sizeof(pins.odd), map_pins[i]);
+        else
+            add_name(pins.missing, sizeof(pins.missing), map_pins[i]);
+        pins.decides |= i < MAPS_THAT_DECIDE;
+    }
+    *ret_pins = pins;
+}
+
 static int make_dirs(const char *path, struct err *e)
 {
     char part[PIN_PATH_MAX];
@@ -766,9 +815,24 @@ int gate_delete_prefix(struct gate *gate, const struct prefix *prefix, struct er
     return r < 0 && r != -ENOENT ? fail_kernel(r, "delete a prefix", e) : 0;
 }
 
-static int each_prefix(const struct gate *gate, enum map map, enum addr_family family,
-                       int (*fn)(const struct prefix *prefix, int64_t until, void *arg), void *arg,
-                       struct err *e)
+/* CLOCK_BOOTTIME nanoseconds as Unix seconds: by the same clock as all else that is told. */
+static uint64_t boot_to_unix(const struct gate *gate, uint64_t boot_ns)
+{
+    int64_t at = ((int64_t)(boot_ns / 1000000) + told_offset(gate, 0)) / 1000;
+
+    return !boot_ns ? 0 : at < 1 ? 1 : (uint64_t)at;
+}
+
+static struct gate_use use_of(const struct gate *gate, const struct sg_allow *value)
+{
+    return (struct gate_use){.last_seen = boot_to_unix(gate, value->last_seen),
+                             .connections = value->connections};
+}
+
+static int each_use(const struct gate *gate, enum map map, enum addr_family family,
+                    int (*fn)(const struct prefix *prefix, int64_t until,
+                              const struct gate_use *use, void *arg),
+                    void *arg, struct err *e)
 {
     union trie_key key, next;
     struct sg_allow value;
@@ -777,6 +841,7 @@ static int each_prefix(const struct gate *gate, enum map map, enum addr_family f
 
     while ((r = bpf_map_get_next_key(gate->maps[map], first ? NULL : &key, &next)) == 0) {
         struct prefix prefix = {.addr = {.family = family}};
+        struct gate_use use;
         uint64_t deadline;
 
         r = bpf_map_lookup_elem(gate->maps[map], &next, &value);
@@ -786,7 +851,8 @@ static int each_prefix(const struct gate *gate, enum map map, enum addr_family f
         memcpy(prefix.addr.bytes, family == ADDR_IP4 ? next.ip4.addr : next.ip6.addr,
                addr_len(family));
         deadline = value.until >> SG_UNTIL_DEADLINE_SHIFT;
-        r = fn(&prefix, deadline ? until_of(gate, deadline) : UNTIL_FOREVER, arg);
+        use = use_of(gate, &value);
+        r = fn(&prefix, deadline ? until_of(gate, deadline) : UNTIL_FOREVER, &use, arg);
         if (r)
             return r;
         key = next;
@@ -795,21 +861,37 @@ static int each_prefix(const struct gate *gate, enum map map, enum addr_family f
     return r == -ENOENT ? 0 : fail_kernel(r, "read the list", e);
 }
 
+int gate_each_use(struct gate *gate,
+                  int (*fn)(const struct prefix *prefix, int64_t until, const struct gate_use *use,
+                            void *arg),
+                  void *arg, struct err *e)
+{
+    int r = each_use(gate, MAP_ALLOW4, ADDR_IP4, fn, arg, e);
+
+    return r ? r : each_use(gate, MAP_ALLOW6, ADDR_IP6, fn, arg, e);
+}
+
+struct without_use {
+    int (*fn)(const struct prefix *prefix, int64_t until, void *arg);
+    void *arg;
+};
+
+static int leave_use(const struct prefix *prefix, int64_t until, const struct gate_use *use,
+                     void *arg)
+{
+    const struct without_use *wanted = arg;
+
+    (void)use;
+    return wanted->fn(prefix, until, wanted->arg);
+}
+
 int gate_each_prefix(struct gate *gate,
                      int (*fn)(const struct prefix *prefix, int64_t until, void *arg), void *arg,
                      struct err *e)
 {
-    int r = each_prefix(gate, MAP_ALLOW4, ADDR_IP4, fn, arg, e);
+    struct without_use wanted = {fn, arg};
 
-    return r ? r : each_prefix(gate, MAP_ALLOW6, ADDR_IP6, fn, arg, e);
-}
-
-/* CLOCK_BOOTTIME nanoseconds as Unix seconds: by the same clock as all else that is told. */
-static uint64_t boot_to_unix(const struct gate *gate, uint64_t boot_ns)
-{
-    int64_t at = ((int64_t)(boot_ns / 1000000) + told_offset(gate, 0)) / 1000;
-
-    return !boot_ns ? 0 : at < 1 ? 1 : (uint64_t)at;
+    return gate_each_use(gate, leave_use, &wanted, e);
 }
 
 int gate_lookup(struct gate *gate, const struct prefix *prefix, struct gate_use *ret_use,
@@ -823,8 +905,7 @@ int gate_lookup(struct gate *gate, const struct prefix *prefix, struct gate_use 
         return r;
     if (r < 0)
         return fail_kernel(r, "read the list", e);
-    ret_use->last_seen = boot_to_unix(gate, value.last_seen);
-    ret_use->connections = value.connections;
+    *ret_use = use_of(gate, &value);
     return 0;
 }
 
@@ -1128,9 +1209,7 @@ static int load_program(const struct gate *gate, uint32_t id, struct smtpgate_bp
     r = count >= 0 ? bpf_map__reuse_fd(skel->maps.count, count) : 0;
     if (r < 0)
         return fail_kernel(r, "share the counters", e);
-    /* The helper and the flag came together, in 5.18. */
-    skel->rodata->sg_frags =
-        libbpf_probe_bpf_helper(BPF_PROG_TYPE_XDP, BPF_FUNC_xdp_load_bytes, NULL) == 1;
+    skel->rodata->sg_frags = knows_frags();
     if (skel->rodata->sg_frags)
         bpf_program__set_flags(skel->progs.smtpgate, BPF_F_XDP_HAS_FRAGS);
     bpf_program__set_autoload(skel->progs.sg_set_until, false);
@@ -1158,24 +1237,33 @@ static int pin_counters(const struct gate *gate, uint32_t id, const struct smtpg
     return 0;
 }
 
-/* Says whose program it is; the kernel only says "busy". */
-static int fail_occupied(uint32_t ifindex, const char *name, struct err *e)
+void gate_read_device(uint32_t ifindex, struct gate_device *ret_device)
 {
     LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+    struct gate_device device = {0};
     struct bpf_prog_info info = {0};
-    __u32 len = sizeof(info), prog_id = 0;
+    __u32 len = sizeof(info);
     _cleanup_close_ int prog = -1;
 
     if (bpf_xdp_query((int)ifindex, 0, &opts) == 0)
-        prog_id = opts.prog_id       ? opts.prog_id
-                  : opts.drv_prog_id ? opts.drv_prog_id
-                                     : opts.skb_prog_id;
-    prog = prog_id ? bpf_prog_get_fd_by_id(prog_id) : -1;
-    if (prog >= 0)
-        bpf_obj_get_info_by_fd(prog, &info, &len);
+        device.id = opts.prog_id       ? opts.prog_id
+                    : opts.drv_prog_id ? opts.drv_prog_id
+                                       : opts.skb_prog_id;
+    prog = device.id ? bpf_prog_get_fd_by_id(device.id) : -1;
+    if (prog >= 0 && bpf_obj_get_info_by_fd(prog, &info, &len) == 0)
+        snprintf(device.name, sizeof(device.name), "%s", info.name);
+    *ret_device = device;
+}
+
+/* Says whose program it is; the kernel only says "busy". */
+static int fail_occupied(uint32_t ifindex, const char *name, struct err *e)
+{
+    struct gate_device device;
+
+    gate_read_device(ifindex, &device);
     err_set(e, 0, EXIT_REFUSED,
             "%s carries another XDP program already (%s, id %u) and an interface takes one", name,
-            info.name[0] ? info.name : "without a name", prog_id);
+            device.name[0] ? device.name : "without a name", device.id);
     err_hint(e,
              "see it with: bpftool net show dev %s; then stop the program that put it there, or: ip"
              " link set dev %s xdp off",

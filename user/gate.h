@@ -62,6 +62,41 @@ int gate_make_maps(struct gate *gate, struct err *e);
 /* Unpins the maps that gate_make_maps() made: what was to use them failed. */
 void gate_drop_new_maps(struct gate *gate);
 
+/* ---- what it stands on ---- */
+
+/* What the kernel can do, as far as a process with these rights can tell: ask as root. */
+struct gate_kernel {
+    bool xdp;   /* programs */
+    bool tries; /* BPF_MAP_TYPE_LPM_TRIE, and so on */
+    bool lru;
+    bool per_cpu;
+    bool frags; /* multi-buffer XDP: packets of more than one page */
+};
+
+void gate_ask_kernel(struct gate_kernel *ret_kernel);
+
+/* Where the pins are, and what is wrong with them. */
+struct gate_pins {
+    bool on_bpffs; /* the directory, or the nearest one above it that is there */
+    bool present;  /* gate_is_present() */
+    bool safe;     /* only root can change it */
+    bool filled;   /* the settings say so, for this ABI */
+    /* Names, " "-separated: not there, and there but of another shape. */
+    char missing[128], odd[128];
+    bool decides; /* a missing or odd one is needed to decide */
+    uint32_t uid; /* whose the directory is */
+};
+
+void gate_read_pins(const struct gate *gate, struct gate_pins *ret_pins);
+
+/* The program that an interface carries, whosever it is; @id 0: none. */
+struct gate_device {
+    uint32_t id;
+    char name[16];
+};
+
+void gate_read_device(uint32_t ifindex, struct gate_device *ret_device);
+
 /* ---- settings; gate_is_whole() or gate_make_maps() first ---- */
 
 struct gate_state {
@@ -130,6 +165,11 @@ int gate_delete_prefix(struct gate *gate, const struct prefix *prefix, struct er
 int gate_each_prefix(struct gate *gate,
                      int (*fn)(const struct prefix *prefix, int64_t until, void *arg), void *arg,
                      struct err *e);
+/* The same, and how each was used. */
+int gate_each_use(struct gate *gate,
+                  int (*fn)(const struct prefix *prefix, int64_t until, const struct gate_use *use,
+                            void *arg),
+                  void *arg, struct err *e);
 /* The use of a prefix that is there, or of the longest there is around it; -ENOENT none. */
 int gate_lookup(struct gate *gate, const struct prefix *prefix, struct gate_use *ret_use,
                 struct err *e);

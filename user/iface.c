@@ -267,6 +267,31 @@ static bool is_ip(const struct ifaddrs *one)
            (one->ifa_addr->sa_family == AF_INET || one->ifa_addr->sa_family == AF_INET6);
 }
 
+static uint8_t count_bits(const uint8_t *mask, size_t n)
+{
+    unsigned int bits = 0;
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        bits += (unsigned int)__builtin_popcount(mask[i]);
+    return (uint8_t)bits;
+}
+
+static uint8_t mask_length(const struct ifaddrs *one)
+{
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+
+    if (!one->ifa_netmask)
+        return one->ifa_addr->sa_family == AF_INET ? 32 : 128;
+    if (one->ifa_addr->sa_family == AF_INET) {
+        memcpy(&in, one->ifa_netmask, sizeof(in));
+        return count_bits((const uint8_t *)&in.sin_addr, sizeof(in.sin_addr));
+    }
+    memcpy(&in6, one->ifa_netmask, sizeof(in6));
+    return count_bits(in6.sin6_addr.s6_addr, sizeof(in6.sin6_addr));
+}
+
 static struct iface_address from_ifaddrs(const struct ifaddrs *one)
 {
     struct iface_address address = {.on_loopback = one->ifa_flags & IFF_LOOPBACK};
@@ -277,6 +302,7 @@ static struct iface_address from_ifaddrs(const struct ifaddrs *one)
     snprintf(address.name, sizeof(address.name), "%.*s", (int)strcspn(one->ifa_name, ":"),
              one->ifa_name);
     address.ifindex = if_nametoindex(address.name);
+    address.len = mask_length(one);
     if (one->ifa_addr->sa_family == AF_INET) {
         memcpy(&in, one->ifa_addr, sizeof(in));
         address.address = from_ip4(&in.sin_addr);
@@ -311,8 +337,7 @@ int iface_read_addresses(struct iface_address **ret_addresses, size_t *ret_count
     return 0;
 }
 
-/* The driver's name as ethtool -i prints it, "" unknown. */
-static void read_driver(const char *name, char ret_driver[33])
+void iface_read_driver(const char *name, char ret_driver[IFACE_DRIVER_MAX])
 {
     struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
     _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -321,7 +346,16 @@ static void read_driver(const char *name, char ret_driver[33])
     snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
     if (fd < 0 || ioctl(fd, SIOCETHTOOL, &request) < 0)
         info.driver[0] = '\0';
-    snprintf(ret_driver, 33, "%.32s", info.driver);
+    snprintf(ret_driver, IFACE_DRIVER_MAX, "%.32s", info.driver);
+}
+
+unsigned int iface_read_mtu(const char *name)
+{
+    _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq request = {0};
+
+    snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+    return fd < 0 || ioctl(fd, SIOCGIFMTU, &request) < 0 ? 0 : (unsigned int)request.ifr_mtu;
 }
 
 enum iface_kind iface_find_kind(const char *name)
@@ -329,12 +363,12 @@ enum iface_kind iface_find_kind(const char *name)
     static const char *const uppers[] = {
         "802.1Q VLAN Support", "bridge", "bonding", "team", "macvlan", "ipvlan",
     };
-    char driver[33];
+    char driver[IFACE_DRIVER_MAX];
     size_t i;
 
     if (!strcmp(name, "lo"))
         return IFACE_INERT;
-    read_driver(name, driver);
+    iface_read_driver(name, driver);
     if (!strcmp(driver, "dummy"))
         return IFACE_INERT;
     for (i = 0; i < ARRAY_SIZE(uppers); i++)

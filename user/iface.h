@@ -36,6 +36,7 @@ struct iface_address {
     char name[IF_NAMESIZE];
     uint32_t ifindex;
     struct addr address;
+    uint8_t len;      /* of the network that it is in there: 24, 64 */
     bool on_loopback; /* the interface is lo, whatever the address */
 };
 
@@ -57,6 +58,13 @@ enum iface_kind {
 };
 
 enum iface_kind iface_find_kind(const char *name);
+
+/* The driver's name as ethtool -i prints it, "" unknown. */
+#define IFACE_DRIVER_MAX 33
+void iface_read_driver(const char *name, char ret_driver[IFACE_DRIVER_MAX]);
+
+/* 0 unknown. */
+unsigned int iface_read_mtu(const char *name);
 
 /* Interface numbers of the devices right below; -E2BIG when there are more than fit. */
 #define IFACE_LOWER_MAX 64

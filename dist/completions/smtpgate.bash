@@ -20,6 +20,7 @@ _smtpgate_options() {
     detach) echo --all ;;
     diff | export | import) echo --format ;;
     disable) echo --account --all ;;
+    doctor) echo --nagios ;;
     edit) echo --account --for --forever --remark --until ;;
     enforce) echo --confirm --kick ;;
     exporter) echo --listen ;;

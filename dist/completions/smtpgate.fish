@@ -131,6 +131,7 @@ complete -c smtpgate -n '__smtpgate_is list' -l lint -d 'what could be better'
 complete -c smtpgate -n '__smtpgate_is metrics' -l format -x -a 'prometheus openmetrics' -d format
 complete -c smtpgate -n '__smtpgate_is exporter' -l listen -x -d 'where to listen'
 complete -c smtpgate -n '__smtpgate_is attach' -l mode -x -a 'auto native generic' -d how
+complete -c smtpgate -n '__smtpgate_is doctor' -l nagios -d 'as a monitoring plugin'
 complete -c smtpgate -n '__smtpgate_is preview' -l names -d 'also names, by DNS'
 complete -c smtpgate -n '__smtpgate_is add edit' -l remark -x -d 'who or what is behind it'
 complete -c smtpgate -n '__smtpgate_is blocked' -l since -x -d 'those that came since'

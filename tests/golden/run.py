@@ -287,6 +287,7 @@ NORMAL = [
     (re.compile(r"\bin \d+ (s|min|h|days)\b"), r"in N \1"),
     (re.compile(r"\bprocess \d+"), "process PID"),
     (re.compile(r"\bid \d+\)"), "id N)"),
+    (re.compile(r"\bLinux \d+\.\d+\S*?(?=:? )"), "Linux N"),
     (re.compile(r'"seconds":\d+\.\d+'), '"seconds":N'),
     # What some kernels put into every network namespace.
     (re.compile(r"\b(tunl0|sit0|gre0|gretap0|erspan0|ip_vti0|ip6_vti0|ip6tnl0|ip6gre0), "), ""),

@@ -1,0 +1,82 @@
+// LINK: ruleset_eval ruleset_match ruleset_nft ruleset_ipt addr who_why text err
+// LIBS: -ljansson
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Fuzzing of what the tools of packet filters may print: names and comments in it are anybody's who
+ * may make a table. The text is read as nft's if it is JSON, else as iptables-save's.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ruleset.h"
+
+#define MUST(condition)       \
+    do {                      \
+        if (!(condition))     \
+            __builtin_trap(); \
+    } while (0)
+
+static const struct addr own[] = {
+    {ADDR_IP4, {192, 0, 2, 25}},
+    {ADDR_IP6, {0x20, 0x01, 0x0d, 0xb8, [15] = 0x25}},
+};
+
+static const struct ruleset_host host = {
+    .ports = {25, 465, 587},
+    .n_ports = 3,
+    .ip4 = true,
+    .ip6 = true,
+    .own = own,
+    .n_own = 2,
+    .ifaces = {"eth0", "eth1"},
+    .n_ifaces = 2,
+};
+
+/* Plain text that fits, whatever came in. */
+static void check_text(const char *text, size_t size)
+{
+    size_t len = strnlen(text, size);
+
+    MUST(len < size);
+    MUST(!memchr(text, '\n', len) && !memchr(text, '\x1b', len));
+}
+
+static void check(const struct ruleset_findings *findings)
+{
+    size_t i;
+
+    MUST(findings->count <= RULESET_FINDINGS_MAX);
+    for (i = 0; i < findings->count; i++) {
+        const struct ruleset_finding *one = &findings->items[i];
+
+        MUST(one->n_ports >= 1 && one->n_ports <= host.n_ports && (one->ip4 || one->ip6));
+        check_text(one->place, sizeof(one->place));
+        check_text(one->rule, sizeof(one->rule));
+        check_text(one->look, sizeof(one->look));
+        MUST(!strpbrk(one->look, ";|&$`'\"\\<>"));
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct ruleset_findings findings = {0};
+    char *text = malloc(size + 1);
+
+    if (!text)
+        return 0;
+    memcpy(text, data, size);
+    text[size] = '\0';
+    if (*text == '{') {
+        (void)ruleset_read_nft(text, false, &host, &findings);
+        check(&findings);
+        (void)ruleset_read_nft(text, true, &host, &findings);
+    } else {
+        (void)ruleset_read_iptables(text, ADDR_IP4, "iptables", &host, &findings);
+    }
+    check(&findings);
+    free(text);
+    return 0;
+}

@@ -1,0 +1,530 @@
+// LINK: doctor doctor_gate doctor_host iface text addr who_why err
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From facts to results: what each judge of the kernel, the gate and the host around it makes of
+ * what was read, and that nothing but "ok" comes without a remedy.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "doctor_gate.h"
+#include "doctor_host.h"
+
+/* The results of one judge; each test begins with none. */
+static struct doctor_list list;
+
+static int begin(void **state)
+{
+    (void)state;
+    list = (struct doctor_list){.number = 1};
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    doctor_free_list(&list);
+    return 0;
+}
+
+/* There is one result: of @status, and both texts hold these words. Takes it away. */
+static void expect(enum doctor_status status, const char *words, const char *remedy)
+{
+    const struct doctor_result *result = list.items;
+    bool good;
+
+    assert_int_equal(list.count, 1);
+    good = result->status == status && strstr(result->message, words) &&
+           strstr(result->remedy, remedy) && (status == DOCTOR_OK) == !result->remedy[0];
+    if (!good)
+        fail_msg("status %d, \"%s\", \"%s\"; expected %d, \"%s\", \"%s\"", result->status,
+                 result->message, result->remedy, status, words, remedy);
+    assert_null(strchr(result->message, '\n'));
+    list.count = 0;
+}
+
+static void test_kernel(void **state)
+{
+    struct doctor_kernel kernel = {
+        .release = "6.1.0-23-amd64",
+        .major = 6,
+        .minor = 1,
+        .asked = true,
+        .can = {.xdp = true, .tries = true, .lru = true, .per_cpu = true, .frags = true},
+    };
+
+    (void)state;
+    doctor_judge_kernel(&list, &kernel);
+    expect(DOCTOR_OK, "multi-buffer XDP too", "");
+    kernel.can.frags = false;
+    doctor_judge_kernel(&list, &kernel);
+    expect(DOCTOR_OK, "no multi-buffer XDP", "");
+    kernel.can.tries = kernel.can.lru = false;
+    doctor_judge_kernel(&list, &kernel);
+    expect(DOCTOR_FAIL, "does not let the gate use LPM tries, LRU tables", "lockdown");
+    kernel.asked = false;
+    doctor_judge_kernel(&list, &kernel);
+    expect(DOCTOR_UNKNOWN, "root only", "sudo smtpgate doctor");
+    kernel.major = 5;
+    kernel.minor = 10;
+    kernel.asked = true;
+    kernel.can.tries = kernel.can.lru = true;
+    doctor_judge_kernel(&list, &kernel);
+    expect(DOCTOR_OK, "", "");
+    kernel.minor = 9;
+    doctor_judge_kernel(&list, &kernel);
+    expect(DOCTOR_FAIL, "older than 5.10", "upgrade");
+    kernel.major = 4;
+    kernel.minor = 19;
+    doctor_judge_kernel(&list, &kernel);
+    expect(DOCTOR_FAIL, "older than 5.10", "upgrade");
+    kernel.major = 0;
+    doctor_judge_kernel(&list, &kernel);
+    expect(DOCTOR_UNKNOWN, "version", "uname");
+}
+
+static void test_jit(void **state)
+{
+    (void)state;
+    doctor_judge_jit(&list, DOCTOR_JIT_ON);
+    expect(DOCTOR_OK, "compiled", "");
+    doctor_judge_jit(&list, DOCTOR_JIT_FIXED);
+    expect(DOCTOR_OK, "no switch", "");
+    doctor_judge_jit(&list, DOCTOR_JIT_OFF);
+    expect(DOCTOR_WARN, "interpreted", "sysctl -w net.core.bpf_jit_enable=1 && smtpgate sync");
+    doctor_judge_jit(&list, DOCTOR_JIT_UNKNOWN);
+    expect(DOCTOR_UNKNOWN, "", "sysctl net.core.bpf_jit_enable");
+}
+
+static void judge_pins(const struct gate_pins *pins, bool wanted)
+{
+    doctor_judge_pins(&list, pins, wanted, "/sys/fs/bpf/smtpgate");
+}
+
+static void test_pins(void **state)
+{
+    struct gate_pins good = {.on_bpffs = true, .present = true, .safe = true, .filled = true};
+    struct gate_pins pins = good;
+
+    (void)state;
+    judge_pins(&pins, true);
+    expect(DOCTOR_OK, "all maps are pinned", "");
+    pins.safe = false;
+    pins.uid = 1000;
+    judge_pins(&pins, true);
+    expect(DOCTOR_FAIL, "user 1000", "chown -R root:root /sys/fs/bpf/smtpgate");
+    pins = good;
+    pins.present = pins.filled = pins.on_bpffs = false;
+    judge_pins(&pins, false);
+    expect(DOCTOR_OK, "nothing is to be", "");
+    judge_pins(&pins, true);
+    expect(DOCTOR_FAIL, "not on a bpffs", "mount -t bpf");
+    pins.on_bpffs = true;
+    judge_pins(&pins, true);
+    expect(DOCTOR_FAIL, "nothing of the gate", "smtpgate sync");
+    pins = good;
+    snprintf(pins.missing, sizeof(pins.missing), "sources budget");
+    judge_pins(&pins, true);
+    expect(DOCTOR_WARN, "are missing: sources budget", "smtpgate sync");
+    snprintf(pins.odd, sizeof(pins.odd), "allow4");
+    pins.decides = true;
+    judge_pins(&pins, true);
+    expect(DOCTOR_FAIL, "missing: sources budget; are of another version: allow4", "sync");
+    pins = good;
+    pins.filled = false;
+    judge_pins(&pins, true);
+    expect(DOCTOR_FAIL, "filled", "smtpgate sync");
+}
+
+static const struct doctor_link good_link = {
+    .iface = {.row = {.id = 1, .name = "eth0", .wanted = true},
+              .link = {.state = GATE_LINK_HERE,
+                       .ifindex = 2,
+                       .name = "eth0",
+                       .xdp = GATE_XDP_NATIVE,
+                       .in_force = true,
+                       .current = true}},
+    .driver = "virtio_net",
+    .mtu = 1500,
+};
+
+static void test_link(void **state)
+{
+    struct doctor_link link = good_link;
+
+    (void)state;
+    doctor_judge_link(&list, &link);
+    assert_string_equal(list.items[0].interface, "eth0");
+    expect(DOCTOR_OK, "eth0: the gate's program is there, with the pinned list", "");
+    snprintf(link.iface.row.name, IF_NAMESIZE, "old0");
+    doctor_judge_link(&list, &link);
+    assert_string_equal(list.items[0].interface, "eth0");
+    expect(DOCTOR_OK, "(the device was old0)", "");
+    link = good_link;
+    link.iface.link.in_force = link.iface.link.current = false;
+    doctor_judge_link(&list, &link);
+    expect(DOCTOR_FAIL, "does not decide by the pinned list", "smtpgate sync");
+    link.iface.link.in_force = true;
+    doctor_judge_link(&list, &link);
+    expect(DOCTOR_WARN, "counts goes elsewhere", "smtpgate sync");
+    link = good_link;
+    link.iface.link.state = GATE_LINK_ELSEWHERE;
+    doctor_judge_link(&list, &link);
+    expect(DOCTOR_OK, "another network namespace", "");
+    link.iface.open_here = true;
+    doctor_judge_link(&list, &link);
+    expect(DOCTOR_FAIL, "moved to another network namespace", "smtpgate sync");
+    link.iface.link.state = GATE_LINK_DEAD;
+    doctor_judge_link(&list, &link);
+    expect(DOCTOR_FAIL, "made anew, or the link cut", "smtpgate sync");
+    link.iface.link.state = GATE_LINK_ABSENT;
+    doctor_judge_link(&list, &link);
+    expect(DOCTOR_FAIL, "its link is gone", "smtpgate sync");
+    link.iface.open_here = false;
+    doctor_judge_link(&list, &link);
+    expect(DOCTOR_FAIL, "no such device", "smtpgate detach eth0 ");
+    link.iface.link.state = GATE_LINK_DEAD;
+    doctor_judge_link(&list, &link);
+    expect(DOCTOR_FAIL, "was deleted", "smtpgate detach eth0 ");
+}
+
+static void test_other_program(void **state)
+{
+    struct doctor_link link = good_link;
+
+    (void)state;
+    link.iface.link.state = GATE_LINK_DEAD;
+    link.iface.open_here = true;
+    link.other = (struct gate_device){.id = 77, .name = "xdp\x1bpass"};
+    doctor_judge_link(&list, &link);
+    expect(DOCTOR_FAIL, "another XDP program is there (xdp\\x1bpass, id 77)",
+           "bpftool net show dev eth0 ");
+    link.other.name[0] = '\0';
+    snprintf(link.iface.row.name, IF_NAMESIZE, "a;b$(c)");
+    doctor_judge_link(&list, &link);
+    expect(DOCTOR_FAIL, "a;b$(c): the gate is not on it", "bpftool net show dev IFACE ");
+}
+
+static void test_xdp(void **state)
+{
+    struct doctor_link link = good_link;
+
+    (void)state;
+    doctor_judge_xdp(&list, &link, true);
+    expect(DOCTOR_OK, "eth0: native", "");
+    link.iface.link.xdp = GATE_XDP_GENERIC;
+    doctor_judge_xdp(&list, &link, true);
+    expect(DOCTOR_WARN, "the driver virtio_net has no native XDP or refused",
+           "smtpgate attach eth0 --mode generic ");
+    link.mtu = 9000;
+    doctor_judge_xdp(&list, &link, true);
+    expect(DOCTOR_WARN, "MTU of 9000 is a likely cause", "smtpgate attach");
+    doctor_judge_xdp(&list, &link, false);
+    expect(DOCTOR_WARN, "a sure one", "smtpgate attach");
+    link.iface.row.mode = STORE_IFACE_GENERIC;
+    doctor_judge_xdp(&list, &link, true);
+    expect(DOCTOR_OK, "as it was asked for", "");
+    link.iface.row.mode = STORE_IFACE_AUTO;
+    snprintf(link.driver, sizeof(link.driver), "bridge");
+    doctor_judge_xdp(&list, &link, true);
+    expect(DOCTOR_OK, "such a device (bridge) has no other", "");
+    link.inert = true;
+    doctor_judge_xdp(&list, &link, true);
+    expect(DOCTOR_OK, "(loopback)", "");
+    link.iface.link.state = GATE_LINK_DEAD;
+    doctor_judge_xdp(&list, &link, true);
+    assert_int_equal(list.count, 0);
+}
+
+static const struct doctor_step good_step = {
+    .needed = true,
+    .check = {.present = true,
+              .same_store = true,
+              .applied = true,
+              .settings = true,
+              .clock = true,
+              .counted = true},
+    .equal = true,
+    .prefixes = 5,
+};
+
+static void test_step(void **state)
+{
+    struct doctor_step step = good_step;
+
+    (void)state;
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_OK, "all of 5 prefixes", "");
+    step.equal = false;
+    step.check.missing = 3;
+    step.check.differing = 1;
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_FAIL, "lacks 3 prefixes, has 0 too many, and 1 end", "smtpgate sync");
+    step.check.counted = false;
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_FAIL, "of 5 prefixes (all compared, by a digest)", "smtpgate sync");
+    step.busy = true;
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_UNKNOWN, "a change is under way", "smtpgate doctor");
+    step = good_step;
+    step.check.settings = false;
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_FAIL, "ports or mode", "smtpgate sync");
+    step = good_step;
+    step.check.applied = false;
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_FAIL, "interrupted", "smtpgate sync");
+    step.check.same_store = false;
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_FAIL, "another store", "smtpgate sync -y ");
+    step.check = (struct sync_check){0};
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_FAIL, "not in the kernel", "smtpgate sync");
+    step.needed = false;
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_OK, "none is to be", "");
+    err_set(&step.error, 0, EXIT_REFUSED, "broken");
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_FAIL, "broken", "smtpgate status");
+    err_set(&step.error, 0, EXIT_DENIED, "denied");
+    err_hint(&step.error, "sudo");
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_UNKNOWN, "denied", "sudo");
+}
+
+static void test_clock(void **state)
+{
+    struct doctor_clock clock = {.behind = true, .ahead = 9999};
+
+    (void)state;
+    doctor_judge_clock(&list, &clock);
+    expect(DOCTOR_OK, "nothing has an end", "");
+    clock.deadlines = true;
+    doctor_judge_clock(&list, &clock);
+    expect(DOCTOR_FAIL, "set forward", "smtpgate sync");
+    clock.behind = false;
+    doctor_judge_clock(&list, &clock);
+    expect(DOCTOR_WARN, "in 9999 s", "smtpgate sync -y");
+    clock.ahead = 60;
+    doctor_judge_clock(&list, &clock);
+    expect(DOCTOR_OK, "this host's clock", "");
+}
+
+static void test_families(void **state)
+{
+    struct doctor_families families = {
+        .drops = true,
+        .prefixes4 = 1,
+        .ports4 = {.items = {25}, .count = 1},
+    };
+
+    (void)state;
+    doctor_judge_families(&list, &families);
+    expect(DOCTOR_OK, "each family", "");
+    families.ports6 = (struct doctor_ports){.items = {25, 587}, .count = 2};
+    doctor_judge_families(&list, &families);
+    expect(DOCTOR_WARN, "ports 25, 587 can be reached by IPv6, and the list has IPv4", "AAAA");
+    families.prefixes6 = 1;
+    doctor_judge_families(&list, &families);
+    expect(DOCTOR_OK, "each family", "");
+    families.prefixes4 = 0;
+    doctor_judge_families(&list, &families);
+    expect(DOCTOR_WARN, "port 25 can be reached by IPv4, and the list has IPv6", "the A record");
+    families.drops = false;
+    doctor_judge_families(&list, &families);
+    expect(DOCTOR_OK, "off", "");
+}
+
+static void test_firewall(void **state)
+{
+    struct doctor_firewall firewall = {.none = true};
+    struct ruleset_finding *finding = firewall.findings.items;
+
+    (void)state;
+    doctor_judge_firewall(&list, &firewall);
+    expect(DOCTOR_OK, "there is no other packet filter", "");
+    firewall.none = false;
+    doctor_judge_firewall(&list, &firewall);
+    expect(DOCTOR_OK, "no rule of another packet filter drops guarded ports", "");
+    firewall.findings.spared = true;
+    doctor_judge_firewall(&list, &firewall);
+    expect(DOCTOR_OK, "but for some sources", "");
+    firewall.findings.unread = true;
+    doctor_judge_firewall(&list, &firewall);
+    expect(DOCTOR_UNKNOWN, "too many", "nft list ruleset");
+    err_set(&firewall.error, 0, EXIT_REFUSED, "nft is missing");
+    err_hint(&firewall.error, "apt install nftables");
+    doctor_judge_firewall(&list, &firewall);
+    expect(DOCTOR_UNKNOWN, "nft is missing", "apt install nftables");
+    firewall.error.message[0] = '\0';
+    firewall.findings.unread = false;
+    *finding = (struct ruleset_finding){.ports = {587}, .n_ports = 1, .ip6 = true};
+    snprintf(finding->place, sizeof(finding->place), "PLACE");
+    snprintf(finding->look, sizeof(finding->look), "LOOK");
+    firewall.findings.count = 1;
+    doctor_judge_firewall(&list, &firewall);
+    assert_int_equal(list.items[0].port, 587);
+    expect(DOCTOR_WARN, "drops port 587 (IPv6), whoever is listed: PLACE: its policy", "LOOK");
+    finding->ports[finding->n_ports++] = 25;
+    finding->ip4 = finding->some = true;
+    snprintf(finding->rule, sizeof(finding->rule), "RULE");
+    doctor_judge_firewall(&list, &firewall);
+    assert_int_equal(list.items[0].port, 0);
+    expect(DOCTOR_WARN,
+           "drops ports 587, 25 (IPv4, IPv6) for some or most, whoever is listed:"
+           " PLACE: RULE",
+           "LOOK");
+}
+
+static struct addr address(const char *text)
+{
+    struct addr addr;
+
+    assert_int_equal(addr_parse(text, &addr, NULL), 0);
+    return addr;
+}
+
+static void test_leader(void **state)
+{
+    struct doctor_leader leader = {.total = 99, .count = 99, .neighbour = true};
+
+    (void)state;
+    leader.address = address("10.0.0.1");
+    doctor_judge_leader(&list, &leader);
+    assert_int_equal(list.count, 0);
+    leader.known = true;
+    doctor_judge_leader(&list, &leader);
+    expect(DOCTOR_OK, "too few", "");
+    leader.total = leader.count = 100;
+    doctor_judge_leader(&list, &leader);
+    expect(DOCTOR_WARN, "100 % of 100 connections come from 10.0.0.1", "ip neigh show 10.0.0.1");
+    leader.count = 95;
+    doctor_judge_leader(&list, &leader);
+    expect(DOCTOR_WARN, "95 %", "");
+    leader.count = 94;
+    doctor_judge_leader(&list, &leader);
+    expect(DOCTOR_OK, "no neighbour", "");
+    leader.count = 100;
+    leader.neighbour = false;
+    doctor_judge_leader(&list, &leader);
+    expect(DOCTOR_OK, "no neighbour", "");
+}
+
+static void test_private(void **state)
+{
+    static const char *const yes[] = {"10.255.255.255", "172.16.0.0",  "172.31.255.255",
+                                      "192.168.3.4",    "100.64.0.1",  "100.127.255.255",
+                                      "169.254.1.1",    "fc00::1",     "fdff::1",
+                                      "fe80::1",        "febf:ffff::1"};
+    static const char *const no[] = {"9.255.255.255", "11.0.0.0",    "172.15.255.255",
+                                     "172.32.0.0",    "192.167.0.0", "100.63.255.255",
+                                     "100.128.0.0",   "8.8.8.8",     "2001:db8::1",
+                                     "fbff::1",       "fe00::1",     "fec0::1"};
+    struct addr one = address("192.0.2.1"), two = address("192.0.2.129");
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < ARRAY_SIZE(yes); i++) {
+        struct addr addr = address(yes[i]);
+
+        assert_true(doctor_is_private(&addr));
+    }
+    for (i = 0; i < ARRAY_SIZE(no); i++) {
+        struct addr addr = address(no[i]);
+
+        assert_false(doctor_is_private(&addr));
+    }
+    assert_true(doctor_shares(&one, &two, 24));
+    assert_false(doctor_shares(&one, &two, 25));
+    assert_true(doctor_shares(&one, &one, 32));
+    assert_true(doctor_shares(&one, &two, 0));
+}
+
+static void test_sysctls(void **state)
+{
+    struct doctor_sysctl settings[DOCTOR_SYSCTLS];
+    struct doctor_sysctl *route = &settings[DOCTOR_SOURCE_ROUTE];
+    struct doctor_sysctl *local = &settings[DOCTOR_ROUTE_LOCALNET];
+    struct doctor_sysctl *fastopen = &settings[DOCTOR_FASTOPEN];
+
+    (void)state;
+    memset(settings, 0, sizeof(settings));
+    doctor_judge_sysctls(&list, settings);
+    expect(DOCTOR_OK, "no setting", "");
+    /* Source routes: only where both are set. */
+    *route =
+        (struct doctor_sysctl){.there = true, .ifaces = {{"eth0", 1}, {"eth1", 0}}, .n_ifaces = 2};
+    doctor_judge_sysctls(&list, settings);
+    expect(DOCTOR_OK, "no setting", "");
+    route->all = 1;
+    doctor_judge_sysctls(&list, settings);
+    expect(DOCTOR_WARN, "accept_source_route is set (eth0):",
+           "sysctl -w net/ipv4/conf/all/accept_source_route=0   #");
+    route->there = false;
+    /* The other one: where either is. */
+    *local = (struct doctor_sysctl){
+        .there = true, .ifaces = {{"eth0.5", 1}, {"a;b", 1}, {"eth1", 0}}, .n_ifaces = 3};
+    doctor_judge_sysctls(&list, settings);
+    expect(DOCTOR_WARN, "route_localnet is set (eth0.5, a;b):",
+           "sysctl -w net/ipv4/conf/all/route_localnet=0 net/ipv4/conf/eth0.5/route_localnet=0"
+           " net/ipv4/conf/IFACE/route_localnet=0   #");
+    local->all = 1;
+    doctor_judge_sysctls(&list, settings);
+    expect(DOCTOR_WARN, "(eth0.5, a;b, eth1)", "conf/all/route_localnet=0");
+    local->there = false;
+    *fastopen = (struct doctor_sysctl){.there = true, .all = 0x201};
+    doctor_judge_sysctls(&list, settings);
+    expect(DOCTOR_OK, "no setting", "");
+    fastopen->all = 0x203;
+    doctor_judge_sysctls(&list, settings);
+    expect(DOCTOR_WARN, "tcp_fastopen is 0x203", "net.ipv4.tcp_fastopen=3 ");
+}
+
+/* Texts of the longest names and of as many as there can be stay within their bounds. */
+static void test_long(void **state)
+{
+    struct doctor_sysctl settings[DOCTOR_SYSCTLS];
+    struct doctor_sysctl *local = &settings[DOCTOR_ROUTE_LOCALNET];
+    size_t i;
+
+    (void)state;
+    memset(settings, 0, sizeof(settings));
+    local->there = true;
+    for (i = 0; i < DOCTOR_SYSCTL_IFACES; i++) {
+        memset(local->ifaces[i].name, '\x1b', IF_NAMESIZE - 1);
+        local->ifaces[i].value = 1;
+    }
+    local->n_ifaces = DOCTOR_SYSCTL_IFACES;
+    doctor_judge_sysctls(&list, settings);
+    expect(DOCTOR_WARN, ", ...): ", "   # and for every boot");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_kernel, begin, end),
+        cmocka_unit_test_setup_teardown(test_jit, begin, end),
+        cmocka_unit_test_setup_teardown(test_pins, begin, end),
+        cmocka_unit_test_setup_teardown(test_link, begin, end),
+        cmocka_unit_test_setup_teardown(test_other_program, begin, end),
+        cmocka_unit_test_setup_teardown(test_xdp, begin, end),
+        cmocka_unit_test_setup_teardown(test_step, begin, end),
+        cmocka_unit_test_setup_teardown(test_clock, begin, end),
+        cmocka_unit_test_setup_teardown(test_families, begin, end),
+        cmocka_unit_test_setup_teardown(test_firewall, begin, end),
+        cmocka_unit_test_setup_teardown(test_leader, begin, end),
+        cmocka_unit_test_setup_teardown(test_private, begin, end),
+        cmocka_unit_test_setup_teardown(test_sysctls, begin, end),
+        cmocka_unit_test_setup_teardown(test_long, begin, end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside of ruleset.h: what a match of nft's says of a new connection. Knows no statements.
+ */
+#ifndef SMTPGATE_RULESET_MATCH_H
+#define SMTPGATE_RULESET_MATCH_H
+
+#include <jansson.h>
+
+#include "ruleset_eval.h"
+
+struct nft_reader {
+    struct rs_set set;
+    json_t *all; /* the array of tables, chains, sets and rules */
+    bool terse;
+    bool compat4, compat6;
+    struct rs_chain *chain; /* of the rule being read */
+    struct rs_rule rule;
+};
+
+/* "" for a member that is missing or no text. */
+const char *nft_text_of(const json_t *object, const char *key);
+/* The one member of {"name": value}. */
+const char *nft_only_key(json_t *object, json_t **ret_value);
+bool nft_is_text(const json_t *value, const char *wanted);
+/* A set or a map of the table of the reader's chain, by its name; NULL: there is none. */
+json_t *nft_find_named(const struct nft_reader *reader, const char *kind, const char *name);
+
+/* {"match": {"op": @op, "left": @left, "right": @right}} */
+struct rs_match nft_match(const struct nft_reader *reader, json_t *left, const char *op,
+                          json_t *right);
+/* The same of an interface that packets come by. */
+struct rs_match nft_match_iface(const struct nft_reader *reader, const char *op, json_t *right);
+
+#endif

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * See ruleset.h: what nft -j list ruleset prints (libnftables-json(5)). A rule is a list of
+ * statements, of which matches narrow it and verdicts end it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ruleset_match.h"
+
+/* ---- what iptables made ---- */
+
+/* The tables that iptables-nft keeps its rules in. */
+static bool is_compat_table(const char *family, const char *table)
+{
+    static const char *const names[] = {"filter", "raw", "mangle", "nat", "security"};
+    size_t i;
+
+    if (strcmp(family, "ip") != 0 && strcmp(family, "ip6") != 0)
+        return false;
+    for (i = 0; i < RS_SIZE(names); i++)
+        if (!strcmp(table, names[i]))
+            return true;
+    return false;
+}
+
+static bool has_extension(const json_t *rule)
+{
+    json_t *expr = json_object_get(rule, "expr");
+    json_t *statement;
+    size_t i;
+
+    json_array_foreach (expr, i, statement)
+        if (json_object_get(statement, "xt"))
+            return true;
+    return false;
+}
+
+static void find_compat(struct nft_reader *reader)
+{
+    json_t *item, *rule;
+    size_t i;
+
+    json_array_foreach (reader->all, i, item) {
+        rule = json_object_get(item, "rule");
+        if (!rule || !has_extension(rule))
+            continue;
+        if (is_compat_table(nft_text_of(rule, "family"), nft_text_of(rule, "table"))) {
+            reader->compat4 |= !strcmp(nft_text_of(rule, "family"), "ip");
+            reader->compat6 |= !strcmp(nft_text_of(rule, "family"), "ip6");
+        }
+    }
+}
+
+static bool is_left_out(const struct nft_reader *reader, const json_t *item)
+{
+    const char *family = nft_text_of(item, "family");
+
+    return (!strcmp(family, "ip") ? reader->compat4 : reader->compat6) &&
+           is_compat_table(family, nft_text_of(item, "table"));
+}
+
+/* ---- statements ---- */
+
+/* RS_GO_ON: none. */
+static enum rs_verdict verdict_of(const char *kind)
+{
+    static const struct {
+        const char *kind;
+        enum rs_verdict verdict;
+    } known[] = {
+        {"drop", RS_DROP},     {"reject", RS_DROP},  {"accept", RS_ACCEPT},
+        {"return", RS_RETURN}, {"jump", RS_JUMP},    {"goto", RS_GOTO},
+        {"dnat", RS_ACCEPT},   {"queue", RS_ACCEPT}, {"redirect", RS_ACCEPT},
+        {"tproxy", RS_ACCEPT}, {"fwd", RS_ACCEPT},   {"synproxy", RS_ACCEPT},
+    };
+    size_t i;
+
+    for (i = 0; i < RS_SIZE(known); i++)
+        if (!strcmp(known[i].kind, kind))
+            return known[i].verdict;
+    return RS_GO_ON;
+}
+
+static int add_verdict(struct nft_reader *reader, json_t *statement, struct rs_match by)
+{
+    json_t *value;
+    enum rs_verdict verdict = verdict_of(nft_only_key(statement, &value));
+    struct rs_rule rule = reader->rule;
+
+    if (verdict == RS_GO_ON)
+        return 0;
+    rule.match = rs_both(rule.match, by);
+    rule.verdict = verdict;
+    rule.target = nft_text_of(value, "target");
+    return rs_add_rule(reader->chain, &rule);
+}
+
+/* [[key, verdict], ...]; a key may be an {"elem": ...} of its own, or "*". */
+static int read_verdicts(struct nft_reader *reader, json_t *key, json_t *pairs)
+{
+    json_t *pair;
+    size_t i;
+    int r = 0;
+
+    json_array_foreach (pairs, i, pair) {
+        json_t *value = json_array_get(pair, 0);
+        struct rs_match by = nft_is_text(value, "*") ? rs_everything(reader->set.host)
+                                                     : nft_match(reader, key, "==", value);
+
+        r = add_verdict(reader, json_array_get(pair, 1), by);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+static int read_vmap(struct nft_reader *reader, json_t *vmap)
+{
+    json_t *data = json_object_get(vmap, "data"), *set = json_object_get(data, "set");
+    const char *name = json_string_value(data);
+
+    if (name && *name == '@' && !reader->terse)
+        set = json_object_get(nft_find_named(reader, "map", name + 1), "elem");
+    return read_verdicts(reader, json_object_get(vmap, "key"), set);
+}
+
+/* Statements that change nothing about where a packet goes. */
+static bool is_harmless(const char *kind)
+{
+    static const char *const names[] = {
+        "counter", "last", "log",  "comment",    "mangle",    "notrack",    "nftrace", "continue",
+        "flow",    "dup",  "snat", "masquerade", "ct helper", "ct timeout", "secmark"};
+    size_t i;
+
+    for (i = 0; i < RS_SIZE(names); i++)
+        if (!strcmp(names[i], kind))
+            return true;
+    return false;
+}
+
+/* 1: the rule ends here. */
+static int read_statement(struct nft_reader *reader, json_t *statement)
+{
+    json_t *value;
+    const char *kind = nft_only_key(statement, &value);
+    struct rs_match by = rs_everything(reader->set.host);
+    int r;
+
+    if (verdict_of(kind) != RS_GO_ON) {
+        r = add_verdict(reader, statement, by);
+        return r < 0 ? r : 1;
+    }
+    if (!strcmp(kind, "vmap"))
+        return read_vmap(reader, value);
+    if (!strcmp(kind, "match"))
+        by = nft_match(reader, json_object_get(value, "left"), nft_text_of(value, "op"),
+                       json_object_get(value, "right"));
+    else if (!strcmp(kind, "set") || !strcmp(kind, "map"))
+        by = json_object_get(value, "stmt") ? rs_who_knows(reader->set.host) : by;
+    else if (!is_harmless(kind))
+        by = rs_who_knows(reader->set.host);
+    reader->rule.match = rs_both(reader->rule.match, by);
+    return 0;
+}
+
+/* ---- the ruleset ---- */
+
+static bool is_way_in(const char *hook)
+{
+    return !strcmp(hook, "ingress") || !strcmp(hook, "prerouting") || !strcmp(hook, "input");
+}
+
+/* What of a family's packets is IP. */
+static uint32_t cases_of(const char *family)
+{
+    if (!strcmp(family, "ip"))
+        return RS_IP4;
+    if (!strcmp(family, "ip6"))
+        return RS_IP6;
+    return !strcmp(family, "inet") || !strcmp(family, "netdev") ? RS_IP4 | RS_IP6 : 0;
+}
+
+/* nft 1.0.6 prints other memory for a table's flags: nothing is known of its tables then. */
+static bool is_known_flag(json_t *flag)
+{
+    return nft_is_text(flag, "dormant") || nft_is_text(flag, "owner") ||
+           nft_is_text(flag, "persist");
+}
+
+/* A table that is switched off as a whole. */
+static int check_table(struct nft_reader *reader, const json_t *item)
+{
+    json_t *flags = json_object_get(item, "flags"), *flag;
+    size_t i;
+
+    (void)reader;
+    if (flags && !json_is_array(flags) && !is_known_flag(flags))
+        return -EINVAL;
+    json_array_foreach (flags, i, flag)
+        if (!is_known_flag(flag))
+            return -EINVAL;
+    return 0;
+}
+
+static bool is_dormant(const struct nft_reader *reader, const char *family, const char *name)
+{
+    json_t *item, *flag;
+    size_t i, j;
+
+    json_array_foreach (reader->all, i, item) {
+        json_t *table = json_object_get(item, "table"), *flags = json_object_get(table, "flags");
+        bool off = nft_is_text(flags, "dormant");
+
+        json_array_foreach (flags, j, flag)
+            off |= nft_is_text(flag, "dormant");
+        if (off && !strcmp(nft_text_of(table, "family"), family) &&
+            !strcmp(nft_text_of(table, "name"), name))
+            return true;
+    }
+    return false;
+}
+
+static int read_chain(struct nft_reader *reader, const json_t *item)
+{
+    struct rs_chain chain = {
+        .family = nft_text_of(item, "family"),
+        .table = nft_text_of(item, "table"),
+        .name = nft_text_of(item, "name"),
+        .base = is_way_in(nft_text_of(item, "hook")),
+        .drops = !strcmp(nft_text_of(item, "policy"), "drop"),
+    };
+    json_t *device = json_object_get(item, "dev");
+
+    if (is_left_out(reader, item) || is_dormant(reader, chain.family, chain.table))
+        return 0;
+    chain.match = rs_only(reader->set.host, cases_of(chain.family), false);
+    if (device)
+        chain.match = rs_both(chain.match, nft_match_iface(reader, "==", device));
+    return rs_add_chain(&reader->set, &chain) ? 0 : -ENOMEM;
+}
+
+static int read_rule(struct nft_reader *reader, const json_t *item)
+{
+    json_t *expr = json_object_get(item, "expr"), *statement;
+    size_t i;
+    int r = 0;
+
+    reader->chain = rs_find_chain(&reader->set, nft_text_of(item, "family"),
+                                  nft_text_of(item, "table"), nft_text_of(item, "chain"));
+    if (!reader->chain)
+        return 0;
+    reader->rule = (struct rs_rule){
+        .match = rs_everything(reader->set.host),
+        .handle = json_integer_value(json_object_get(item, "handle")),
+    };
+    json_array_foreach (expr, i, statement) {
+        r = read_statement(reader, statement);
+        if (r)
+            break;
+    }
+    return r < 0 ? r : 0;
+}
+
+/* All chains first: a rule may stand before the chain that it jumps to. */
+static int read_items(struct nft_reader *reader, const char *kind,
+                      int (*take)(struct nft_reader *reader, const json_t *item))
+{
+    json_t *item;
+    size_t i;
+    int r;
+
+    json_array_foreach (reader->all, i, item) {
+        const json_t *wanted = json_object_get(item, kind);
+
+        r = wanted ? take(reader, wanted) : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int ruleset_read_nft(const char *text, bool terse, const struct ruleset_host *host,
+                     struct ruleset_findings *findings)
+{
+    struct nft_reader reader = {.set = {.host = host}, .terse = terse};
+    json_t *root = json_loads(text, 0, NULL);
+    int r = -EINVAL;
+
+    reader.all = json_object_get(root, "nftables");
+    if (json_is_array(reader.all)) {
+        find_compat(&reader);
+        r = read_items(&reader, "table", check_table);
+        if (r == 0)
+            r = read_items(&reader, "chain", read_chain);
+        if (r == 0)
+            r = read_items(&reader, "rule", read_rule);
+        if (r == 0)
+            rs_follow(&reader.set, findings);
+        findings->compat4 |= reader.compat4;
+        findings->compat6 |= reader.compat6;
+    }
+    rs_free(&reader.set);
+    json_decref(root);
+    return r;
+}
