@@ -76,10 +76,12 @@ install: all
 	install -D -m 0755 $(BUILD)/smtpgate $(DESTDIR)$(PREFIX)/sbin/smtpgate
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d tmpfiles.d)
 	install -m 0644 dist/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system/
-	sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|' \
-		$(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/smtpgate-,policy.service drops.service)
+	sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/smtpgate-*.service
 	install -m 0644 dist/sysusers.d/* $(DESTDIR)$(PREFIX)/lib/sysusers.d/
 	install -m 0644 dist/tmpfiles.d/* $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/smtpgate/,prometheus grafana)
+	install -m 0644 dist/prometheus/alerts.yml $(DESTDIR)$(PREFIX)/share/smtpgate/prometheus/
+	install -m 0644 dist/grafana/* $(DESTDIR)$(PREFIX)/share/smtpgate/grafana/
 	[ ! -f $(BUILD)/smtpgate.8 ] || \
 		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(BUILD)/smtpgate.8
 	install -D -m 0644 dist/completions/smtpgate.bash \

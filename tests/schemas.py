@@ -20,7 +20,8 @@ CHECKER = jsonschema.FormatChecker(formats=("ipv4", "ipv6"))
 # Beside one for each command.
 MORE = ("common", "error", "version")
 # Commands that print no JSON of their own, and why.
-WITHOUT = {"policy": "speaks Postfix's policy protocol; with -j only its errors are JSON"}
+WITHOUT = {"policy": "speaks Postfix's policy protocol; with -j only its errors are JSON",
+           "exporter": "answers over HTTP; with -j only its errors are JSON"}
 
 
 def names():

@@ -26,6 +26,8 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_FOREVER] = {"forever", NULL, "without an end"},
     [OPT_KICK] = {"kick", NULL, "also end the open sessions that are not let in any more"},
     [OPT_LINT] = {"lint", NULL, "what could be better in the lists; changes nothing"},
+    [OPT_LISTEN] = {"listen", "ADDRESS:PORT", "where to listen: 127.0.0.1:10465, [::1]:10465"},
+    [OPT_METRICS_FORMAT] = {"format", "prometheus|openmetrics", "prometheus unless given"},
     [OPT_NAMES] = {"names", NULL, "also the names of the addresses, by DNS"},
     [OPT_WITH] = {"with", "FILE", "as if that file were applied first"},
     [OPT_UNTIL] = {"until", "TIME", "'2026-12-01 18:00' (local), 2026-12-01T17:00:00Z"},
@@ -34,6 +36,7 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
     [OPT_NAGIOS] = {"nagios", NULL, "as a monitoring plugin: one line, exit 0, 1, 2 or 3"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
+    [OPT_TEXTFILE] = {"textfile", "FILE", "into a file, replaced as a whole; not printed"},
     [OPT_WATCH] = {"watch", NULL, "every second, with rates, until ^C"},
     [OPT_SINCE] = {"since", "DURATION|TIME", "those that came since: 15m, 2d, '2026-12-01 18:00'"},
     [OPT_TOP] = {"top", "N", "the N with the most packets (default 20; with -j all)"},
@@ -237,6 +240,18 @@ const struct cmd cmd_table[] = {
      "and nothing else, so it can run without root. See relay/README.md.\n"
      "Login names compare byte by byte, A-Z as a-z; see also: set realm.\n",
      OPT(TROUBLE), 0, 0, cmd_policy},
+    {"metrics", "", "counters for Prometheus", "state and counters as Prometheus reads them",
+     "  smtpgate metrics\n"
+     "  smtpgate metrics --textfile /var/lib/prometheus/node-exporter/smtpgate.prom\n",
+     "No address and no account is in them. If the store cannot be read, what the\n"
+     "kernel knows is told, and smtpgate_store_readable is 0.\n",
+     OPT(METRICS_FORMAT) | OPT(TEXTFILE), 0, 0, cmd_metrics},
+    {"exporter", "", "metrics over HTTP", "metrics over HTTP, for Prometheus to scrape",
+     "  smtpgate exporter --listen 127.0.0.1:10465\n",
+     "Serves /metrics until it is ended, or on the sockets that systemd hands over.\n"
+     "The process that speaks HTTP has no rights. Anybody who can connect can read:\n"
+     "no address or account is told. Wants libmicrohttpd12.\n",
+     OPT(LISTEN), 0, 0, cmd_exporter},
     {"sync", "", "make kernel equal to store", "make the kernel equal to the store (boot, repair)",
      "  smtpgate sync\n", "-y also takes over a gate that was made from another store.\n", 0, 0, 0,
      cmd_sync},

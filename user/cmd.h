@@ -29,11 +29,14 @@ enum cmd_option {
     OPT_FOREVER,
     OPT_KICK,
     OPT_LINT,
+    OPT_LISTEN,
+    OPT_METRICS_FORMAT,
     OPT_MODE,
     OPT_NAGIOS,
     OPT_NAMES,
     OPT_REMARK,
     OPT_SINCE,
+    OPT_TEXTFILE,
     OPT_TOP,
     OPT_TROUBLE,
     OPT_UNTIL,
@@ -121,11 +124,13 @@ int cmd_doctor(const struct cmd_context *ctx, struct err *e);
 int cmd_edit(const struct cmd_context *ctx, struct err *e);
 int cmd_enforce(const struct cmd_context *ctx, struct err *e);
 int cmd_export(const struct cmd_context *ctx, struct err *e);
+int cmd_exporter(const struct cmd_context *ctx, struct err *e);
 int cmd_help(const struct cmd_context *ctx, struct err *e);
 int cmd_history(const struct cmd_context *ctx, struct err *e);
 int cmd_import(const struct cmd_context *ctx, struct err *e);
 int cmd_list(const struct cmd_context *ctx, struct err *e);
 int cmd_lint(const struct cmd_context *ctx, struct err *e); /* list --lint */
+int cmd_metrics(const struct cmd_context *ctx, struct err *e);
 int cmd_observe(const struct cmd_context *ctx, struct err *e);
 int cmd_pause(const struct cmd_context *ctx, struct err *e);
 int cmd_policy(const struct cmd_context *ctx, struct err *e);

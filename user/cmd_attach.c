@@ -234,13 +234,34 @@ int cmd_attach(const struct cmd_context *ctx, struct err *e)
 
 /* ---- detach ---- */
 
-static bool is_named(const struct cmd_context *ctx, const struct sync_iface *iface)
+/* A device that has this name now. */
+static bool has_name(const struct sync_iface *iface, const char *name)
+{
+    return iface->link.state == GATE_LINK_HERE && !strcmp(name, iface->link.name);
+}
+
+/*
+ * The interface that is called @name now; if none is, the one that is remembered by it. A renamed
+ * one's old name may be another's now.
+ */
+static bool means(const struct sync_ifaces *ifaces, const char *name,
+                  const struct sync_iface *iface)
+{
+    size_t i;
+
+    for (i = 0; i < ifaces->count; i++)
+        if (ifaces->items[i].row.wanted && has_name(&ifaces->items[i], name))
+            return has_name(iface, name);
+    return !strcmp(name, iface->row.name);
+}
+
+static bool is_named(const struct cmd_context *ctx, const struct sync_ifaces *ifaces,
+                     const struct sync_iface *iface)
 {
     size_t i;
 
     for (i = 0; i < ctx->n_args; i++)
-        if (!strcmp(ctx->args[i], iface->row.name) ||
-            (iface->link.state == GATE_LINK_HERE && !strcmp(ctx->args[i], iface->link.name)))
+        if (means(ifaces, ctx->args[i], iface))
             return true;
     return ctx->options[OPT_ALL];
 }
@@ -249,15 +270,12 @@ static bool is_named(const struct cmd_context *ctx, const struct sync_iface *ifa
 static int check_known(const struct cmd_context *ctx, const struct sync_ifaces *ifaces,
                        struct err *e)
 {
-    struct cmd_context one = *ctx;
     char shown[64];
     size_t i, j;
 
-    one.n_args = 1;
     for (i = 0; i < ctx->n_args; i++) {
-        one.args = ctx->args + i;
         for (j = 0; j < ifaces->count; j++)
-            if (ifaces->items[j].row.wanted && is_named(&one, &ifaces->items[j]))
+            if (ifaces->items[j].row.wanted && means(ifaces, ctx->args[i], &ifaces->items[j]))
                 break;
         if (j < ifaces->count)
             continue;
@@ -282,7 +300,7 @@ static int forget_all(const struct cmd_context *ctx, struct change *change,
     for (i = 0; r == 0 && i < ifaces->count; i++) {
         struct store_iface row = ifaces->items[i].row;
 
-        if (!row.wanted || !is_named(ctx, &ifaces->items[i]))
+        if (!row.wanted || !is_named(ctx, ifaces, &ifaces->items[i]))
             continue;
         row.wanted = false;
         r = store_put_iface(change->store, &row, &row.id, e);
@@ -315,7 +333,7 @@ static int detach_all(const struct cmd_context *ctx, struct change *change,
         const struct sync_iface *iface = &ifaces->items[i];
         char name[CMD_NAME_MAX];
 
-        if (!iface->row.wanted || !is_named(ctx, iface))
+        if (!iface->row.wanted || !is_named(ctx, ifaces, iface))
             continue;
         if (!ctx->dry_run)
             r = gate_detach(change->gate, iface->row.id, e);

@@ -21,12 +21,11 @@
 #include <time.h>
 
 #include "admit.h"
+#include "answers.h"
 #include "cmd.h"
+#include "handover.h"
+#include "metrics.h"
 #include "policy.h"
-
-/* As sd_listen_fds(3) counts. */
-#define LISTEN_FIRST 3
-#define LISTEN_MAX   8
 
 /* Postfix has 100 smtpd processes unless told otherwise, each with a connection of its own. */
 #define CLIENTS_MAX 512
@@ -50,12 +49,13 @@ struct client {
 
 struct service {
     const struct cmd_context *ctx;
-    const char *trouble; /* the action when the list cannot be read */
-    struct store *store; /* NULL: to be opened with the next request */
-    bool reading;        /* a transaction is open, for all that is asked in one round */
-    bool in_trouble;     /* said in the log; no second word before it is over */
-    time_t complained;   /* of a client's requests: once in a second, whoever sends them */
-    int listeners[LISTEN_MAX];
+    const char *trouble;     /* the action when the list cannot be read */
+    struct store *store;     /* NULL: to be opened with the next request */
+    bool reading;            /* a transaction is open, for all that is asked in one round */
+    bool in_trouble;         /* said in the log; no second word before it is over */
+    struct answers *answers; /* counts them; may be NULL */
+    time_t complained;       /* of a client's requests: once in a second, whoever sends them */
+    int listeners[HANDOVER_MAX];
     size_t n_listeners;
     struct client *clients[CLIENTS_MAX];
     size_t n_clients;
@@ -192,13 +192,17 @@ static size_t answer_request(struct service *service, const struct policy_reques
     if (request->malformed) {
         snprintf(why, sizeof(why), "malformed request: %s", request->why);
         complain(service, why);
+        answers_count(service->answers, METRICS_MALFORMED);
         return answer_trouble(opens ? "DEFER_IF_PERMIT" : service->trouble,
                               "the request cannot be understood", answer);
     }
-    if (!*request->login)
+    if (!*request->login) {
+        answers_count(service->answers, METRICS_NO_LOGIN);
         return policy_answer("DUNNO", "", answer);
+    }
     if (ask_store(service, request, &admission, &e) < 0) {
         say_trouble(service, &e);
+        answers_count(service->answers, METRICS_TROUBLE);
         return answer_trouble(service->trouble,
                               strcmp(service->trouble, "REJECT") != 0
                                   ? "the list of allowed senders cannot be read; try again later"
@@ -208,6 +212,7 @@ static size_t answer_request(struct service *service, const struct policy_reques
     if (service->in_trouble)
         out_log("policy: the store can be read again");
     service->in_trouble = false;
+    answers_count(service->answers, admission.allowed ? METRICS_ALLOW : METRICS_REJECT);
     return admission.allowed ? policy_answer("DUNNO", "", answer) : answer_refusal(request, answer);
 }
 
@@ -375,7 +380,7 @@ static size_t fill_polls(const struct service *service, struct pollfd *polls)
 
 static int poll_once(struct service *service, struct err *e)
 {
-    struct pollfd polls[CLIENTS_MAX + LISTEN_MAX];
+    struct pollfd polls[CLIENTS_MAX + HANDOVER_MAX];
     size_t i, n_clients = service->n_clients, n = fill_polls(service, polls);
 
     if (poll(polls, n, -1) < 0)
@@ -395,6 +400,7 @@ static void cleanup_service(struct service *service)
     while (service->n_clients)
         drop_client(service, service->n_clients - 1);
     forget_store(service);
+    answers_close(TAKE_PTR(service->answers));
 }
 
 /* ---- starting ---- */
@@ -418,38 +424,6 @@ static int parse_trouble(const struct cmd_context *ctx, const char **ret_action,
     return -EINVAL;
 }
 
-/* How many descriptors systemd hands over, from LISTEN_FIRST on: sd_listen_fds(3). */
-static size_t count_listeners(void)
-{
-    const char *pid = secure_getenv("LISTEN_PID"), *fds = secure_getenv("LISTEN_FDS");
-    unsigned long count;
-
-    if (!pid || !fds || strtoul(pid, NULL, 10) != (unsigned long)getpid())
-        return 0;
-    count = strtoul(fds, NULL, 10);
-    return count > LISTEN_MAX ? LISTEN_MAX : count;
-}
-
-static int take_listeners(struct service *service, struct err *e)
-{
-    size_t i, n = count_listeners();
-
-    for (i = 0; i < n; i++) {
-        int fd = LISTEN_FIRST + (int)i, listens = 0;
-        socklen_t len = sizeof(listens);
-
-        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0 || !listens) {
-            err_set(e, 0, EXIT_USAGE, "descriptor %d from systemd is no listening socket", fd);
-            err_hint(e, "in the socket unit: ListenStream= and Accept=no");
-            return -EINVAL;
-        }
-        if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-            return err_set(e, -errno, EXIT_REFUSED, "descriptor %d: %s", fd, strerror(errno));
-        service->listeners[service->n_listeners++] = fd;
-    }
-    return 0;
-}
-
 /* A client that goes away is no reason to end. */
 static void ignore_broken_pipes(void)
 {
@@ -464,10 +438,11 @@ int cmd_policy(const struct cmd_context *ctx, struct err *e)
     int r = parse_trouble(ctx, &service.trouble, e);
 
     if (r == 0)
-        r = take_listeners(&service, e);
+        r = handover_take(service.listeners, &service.n_listeners, e);
     if (r < 0)
         return r;
     ignore_broken_pipes();
+    service.answers = answers_open(ctx->state);
     if (!service.n_listeners) {
         service.clients[0] = new_client(STDIN_FILENO, STDOUT_FILENO);
         if (!service.clients[0])

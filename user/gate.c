@@ -713,6 +713,11 @@ bool gate_ports_are(const struct gate *gate, const uint8_t *slots)
     return !memcmp(gate->config->ports, slots, sizeof(gate->config->ports));
 }
 
+void gate_read_ports(const struct gate *gate, uint8_t *ret_slots)
+{
+    memcpy(ret_slots, gate->config->ports, sizeof(gate->config->ports));
+}
+
 /* ---- the tries ---- */
 
 union trie_key {

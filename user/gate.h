@@ -141,6 +141,8 @@ struct mode_plan gate_mode(const struct gate *gate);
 /* @slots has 65536 bytes, by port: 0 not guarded, else 1 + counter slot. */
 void gate_set_ports(struct gate *gate, const uint8_t *slots);
 bool gate_ports_are(const struct gate *gate, const uint8_t *slots);
+/* As gate_set_ports() takes them. */
+void gate_read_ports(const struct gate *gate, uint8_t *ret_slots);
 
 /* ---- the tries ---- */
 

@@ -3,13 +3,41 @@
 #include "rights.h"
 
 #include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* "nobody", on every Linux. */
 #define NOBODY 65534
 
+static bool become(uid_t uid, gid_t gid)
+{
+    return setgroups(0, NULL) == 0 && setresgid(gid, gid, gid) == 0 &&
+           setresuid(uid, uid, uid) == 0;
+}
+
 bool rights_drop(void)
 {
-    return geteuid() != 0 || (setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
-                              setresuid(NOBODY, NOBODY, NOBODY) == 0);
+    return geteuid() != 0 || become(NOBODY, NOBODY);
+}
+
+/* Another user's process may have been started with some. */
+static bool drop_capabilities(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+
+    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0 &&
+           syscall(SYS_capset, &head, none) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}
+
+bool rights_drop_all(const char *user)
+{
+    const struct passwd *row = geteuid() == 0 ? getpwnam(user) : NULL;
+
+    if (geteuid() == 0 && !become(row ? row->pw_uid : NOBODY, row ? row->pw_gid : NOBODY))
+        return false;
+    return geteuid() != 0 && drop_capabilities();
 }

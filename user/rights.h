@@ -14,4 +14,11 @@
  */
 bool rights_drop(void);
 
+/*
+ * The process is @user, or "nobody" where there is no such user, or who it was if that was not
+ * root; it has no capability, and no program that it could start would get any. False where that is
+ * refused.
+ */
+bool rights_drop_all(const char *user);
+
 #endif

@@ -457,7 +457,7 @@ static int open_db(struct store *store, enum store_access mode, unsigned int pat
     none = stat(store->path, &st) < 0 ? errno == ENOENT : !st.st_size;
     if (mode == STORE_READ)
         return none ? -ENOENT : open_to_read(store, &store->db, e);
-    return none ? open_memory(store, e) : open_copy(store, patience_ms, e);
+    return none || mode == STORE_EMPTY ? open_memory(store, e) : open_copy(store, patience_ms, e);
 }
 
 int store_open(const char *dir, enum store_access mode, struct store **ret_store, struct err *e)

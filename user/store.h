@@ -31,6 +31,7 @@ enum store_access {
                   * directory is there (lock_take) */
     STORE_DRY, /* for -n: a copy of the store in memory, or an empty one where there is none; keeps
                 * nobody from the file */
+    STORE_EMPTY, /* an empty one in memory, whatever there is */
 };
 
 #define STORE_LIMIT_NONE 0

@@ -47,13 +47,11 @@ static int read_store(struct view *view, const char *state, struct err *e)
     return r == 0 ? store_read_counts(view->store, &view->counts, e) : r;
 }
 
-static int read_all(struct view *view, const char *state, const char *bpffs, size_t compare_max,
-                    struct err *e)
+/* All else, once the store is open. */
+static int read_rest(struct view *view, const char *bpffs, size_t compare_max, struct err *e)
 {
-    int r = read_store(view, state, e);
+    int r = gate_open(bpffs, false, &view->gate, e);
 
-    if (r == 0)
-        r = gate_open(bpffs, false, &view->gate, e);
     if (r < 0)
         return r;
     view->now = gate_now(view->gate, view->settings.clock);
@@ -63,6 +61,32 @@ static int read_all(struct view *view, const char *state, const char *bpffs, siz
     if (r == 0)
         r = sync_read_ifaces(view->store, view->gate, &view->ifaces, e);
     return r == 0 ? read_counters(view, e) : r;
+}
+
+static int read_all(struct view *view, const char *state, const char *bpffs, size_t compare_max,
+                    struct err *e)
+{
+    int r = read_store(view, state, e);
+
+    return r == 0 ? read_rest(view, bpffs, compare_max, e) : r;
+}
+
+int view_open_kernel(const char *bpffs, struct view *ret_view, struct err *e)
+{
+    _cleanup_view_ struct view view = {0};
+    int r = store_open("", STORE_EMPTY, &view.store, e);
+
+    if (r == 0)
+        r = store_read_settings(view.store, &view.settings, e);
+    if (r == 0)
+        r = read_rest(&view, bpffs, 0, e);
+    if (r == 0 && !gate_is_claimed(view.gate))
+        r = err_set(e, -ENOENT, EXIT_REFUSED, "there is no gate in the kernel");
+    if (r < 0)
+        return r;
+    *ret_view = view;
+    view = (struct view){0};
+    return 0;
 }
 
 int view_open(const char *state, const char *bpffs, size_t compare_max, struct view *ret_view,

@@ -29,6 +29,11 @@ struct view {
  */
 int view_open(const char *state, const char *bpffs, size_t compare_max, struct view *ret_view,
               struct err *e);
+/*
+ * Where the store cannot be read: what the kernel says, beside an empty list. An error where that
+ * cannot be read either, or there is no gate.
+ */
+int view_open_kernel(const char *bpffs, struct view *ret_view, struct err *e);
 void view_close(struct view *view);
 #define _cleanup_view_ __attribute__((cleanup(view_close)))
 

@@ -4,7 +4,8 @@
 # offers against the command table.
 
 _smtpgate_commands="attach detach add edit delete list check disable observe enforce preview confirm
-    pause history undo status stats blocked watch import apply diff export set policy sync doctor help"
+    pause history undo status stats blocked watch import apply diff export set policy metrics
+    exporter sync doctor help"
 _smtpgate_globals="--json --dry-run --yes --quiet --verbose --state --bpffs --help --version"
 
 # The options of a command.
@@ -22,7 +23,9 @@ _smtpgate_options() {
     doctor) echo --nagios ;;
     edit) echo --account --for --forever --remark --until ;;
     enforce) echo --confirm --kick ;;
+    exporter) echo --listen ;;
     list) echo --account --accounts --expired --lint --unused ;;
+    metrics) echo --format --textfile ;;
     policy) echo --trouble ;;
     preview) echo --format --names --with ;;
     stats) echo --watch ;;
@@ -34,8 +37,8 @@ _smtpgate_options() {
 # Does that option stand before a value?
 _smtpgate_takes_value() {
     case $1 in
-    --account | --bpffs | --confirm | --every | --for | --format | --mode | --remark | --since | --state | \
-        --top | --trouble | --unused | --until | --with) return 0 ;;
+    --account | --bpffs | --confirm | --every | --for | --format | --listen | --mode | --remark | \
+        --since | --state | --textfile | --top | --trouble | --unused | --until | --with) return 0 ;;
     esac
     return 1
 }
@@ -56,8 +59,11 @@ _smtpgate_values() {
     case $option in
     --account) _smtpgate_ask account list --accounts "$@" ;;
     --format)
-        echo list csv json
-        [ "$command" = export ] || echo ipset nft postfix
+        case $command in
+        metrics) echo prometheus openmetrics ;;
+        export) echo list csv json ;;
+        *) echo list csv json ipset nft postfix ;;
+        esac
         ;;
     --mode) echo auto native generic ;;
     --trouble) echo defer reject dunno ;;
@@ -122,7 +128,7 @@ _smtpgate() {
     if [ -n "$option" ]; then
         case $option in
         --state | --bpffs) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
-        --with) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+        --textfile | --with) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
         esac
         offered=$(_smtpgate_values "$option" "$command" "${where[@]}")
     elif [[ $cur == --* ]]; then

@@ -8,8 +8,8 @@ function __smtpgate_words
     for word in (commandline -opc)
         if test $skip = 1
             set skip 0
-        else if contains -- $word --account --bpffs --confirm --every --for --format --mode --remark \
-                --since --state --top --trouble --unused --until --with
+        else if contains -- $word --account --bpffs --confirm --every --for --format --listen \
+                --mode --remark --since --state --textfile --top --trouble --unused --until --with
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -104,6 +104,8 @@ for row in \
         'export:the entries as a file' \
         'set:ports, limit, others, realm' \
         'policy:Postfix\'s policy service' \
+        'metrics:counters for Prometheus' \
+        'exporter:metrics over HTTP' \
         'sync:make kernel equal to store' \
         'doctor:is every way in guarded?' \
         'help:this, or a command\'s'
@@ -127,11 +129,14 @@ complete -c smtpgate -n '__smtpgate_is apply diff import preview' -l format -x \
 complete -c smtpgate -n '__smtpgate_is export' -l format -x -a 'list csv json' -d format
 complete -c smtpgate -n '__smtpgate_is apply delete enforce' -l kick -d 'also end open sessions'
 complete -c smtpgate -n '__smtpgate_is list' -l lint -d 'what could be better'
+complete -c smtpgate -n '__smtpgate_is metrics' -l format -x -a 'prometheus openmetrics' -d format
+complete -c smtpgate -n '__smtpgate_is exporter' -l listen -x -d 'where to listen'
 complete -c smtpgate -n '__smtpgate_is attach' -l mode -x -a 'auto native generic' -d how
 complete -c smtpgate -n '__smtpgate_is doctor' -l nagios -d 'as a monitoring plugin'
 complete -c smtpgate -n '__smtpgate_is preview' -l names -d 'also names, by DNS'
 complete -c smtpgate -n '__smtpgate_is add edit' -l remark -x -d 'who or what is behind it'
 complete -c smtpgate -n '__smtpgate_is blocked' -l since -x -d 'those that came since'
+complete -c smtpgate -n '__smtpgate_is metrics' -l textfile -r -F -d 'into a file'
 complete -c smtpgate -n '__smtpgate_is blocked' -l top -x -d 'those with the most packets'
 complete -c smtpgate -n '__smtpgate_is policy' -l trouble -x -a 'defer reject dunno' \
     -d 'when the list cannot be read'

@@ -438,6 +438,11 @@ def renamed_and_replaced():
         assert {i["name"] for i in lab.json("status")["interfaces"] if i["attached"]} \
             == {"eth0", "mx0"}
         lab.gate("status", "--check")
+        # The name means the device that has it now: the other one stays gated.
+        assert [i["name"] for i in lab.json("detach", "eth0")["interfaces"]] == ["eth0"]
+        assert lab.link_pins() == link
+        gates(lab)
+        expect(lab.client, [("198.51.100.66", "198.51.100.25", 25, "open")])
 
 
 @tap.test

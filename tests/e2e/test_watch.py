@@ -305,12 +305,13 @@ def goes_on():
 
 @tap.test
 def as_service():
-    """with the rights that smtpgate-drops.service has, and a read-only disk"""
+    """with the rights that smtpgate-drops.service has; disk and bpffs are read-only"""
     unit = (ROOT / "dist/systemd/smtpgate-drops.service").read_text("utf-8")
     rights = re.search(r"^CapabilityBoundingSet=(.*)$", unit, re.M)[1].lower().split()
     command = re.search(r"^ExecStart=/usr/sbin/smtpgate (.*) --every 60s$", unit, re.M)[1].split()
     kept = "-all," + ",".join("+" + r.removeprefix("cap_") for r in rights)
-    script = (f"mount --bind {STATE} {STATE} && mount -o remount,bind,ro {STATE} && exec setpriv"
+    script = (f"mount --bind {STATE} {STATE} && mount -o remount,bind,ro {STATE} &&"
+              f" mount -o remount,bind,ro {MNT}/bpf && exec setpriv"
               f" --no-new-privs --bounding-set {kept} --inh-caps=-all {PROGRAM} \"$@\"")
     with Watcher(LAB, *command, through=("unshare", "--mount", "sh", "-c", script, "sh")) as stream:
         pid = stream.inside()

@@ -58,9 +58,9 @@ LIMIT = 240  # seconds that a line may take: the longest needs some 30 on a mach
 AT_ONCE = 4     # cases
 
 COMMANDS = ("attach detach add edit delete list check disable observe enforce preview confirm"
-            " pause history undo status stats blocked watch import apply diff export set policy sync"
-            " doctor help").split()
-READING = "list check history status stats blocked preview diff doctor help".split()
+            " pause history undo status stats blocked watch import apply diff export set policy metrics"
+            " exporter sync doctor help").split()
+READING = "list check history status stats metrics blocked preview diff doctor help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
 MODE_CHANGE = {"changed": bool, "mode": str, "mode_until": (str, None), "mode_then": (str, None)}
 CONTRACT = {
@@ -91,6 +91,8 @@ CONTRACT = {
     "doctor": {"healthy": bool,
                "checks": [{"number": int, "name": str, "status": str, "port": (int, None),
                            "interface": (str, None), "message": str, "remedy": (str, None)}]},
+    "metrics": {"metrics": [{"name": str, "type": str, "help": str,
+                             "samples": [{"labels": dict, "value": (int, None)}]}]},
     "import": ENTRY_CHANGE, "apply": ENTRY_CHANGE, "diff": ENTRY_CHANGE, "sync": {}, "help": {},
 }
 CONTRACT["export"] = CONTRACT["list"]
