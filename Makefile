@@ -20,7 +20,7 @@ HARDEN  := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 CPPFLAGS_ALL = -D_GNU_SOURCE -DSG_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD) $(CPPFLAGS)
 CFLAGS_ALL   = -std=gnu11 $(WARN) $(CFLAGS) $(HARDEN)
 LDFLAGS_ALL  = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
-LIBS    := -lbpf -lelf -lz -lsqlite3 -ljansson -ldl
+LIBS    := -lbpf -lelf -lz -lsqlite3 -ljansson -lncursesw -ltinfo -ldl
 
 # The program is the same for every architecture: it reads packets, never kernel structures.
 BPF_CFLAGS := -target bpf -mcpu=v2 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wshadow \

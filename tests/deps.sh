@@ -7,11 +7,11 @@ set -euo pipefail
 packages=(
     # build
     gcc make clang llvm libbpf-dev libelf-dev zlib1g-dev bpftool libsqlite3-dev libjansson-dev
-    libcurl4-openssl-dev libmicrohttpd-dev pkg-config libc6-dev linux-libc-dev
+    libcurl4-openssl-dev libmicrohttpd-dev libncurses-dev pkg-config libc6-dev linux-libc-dev
     # tests
     # libclang-rt-dev goes with the version that clang is, as both come from the same defaults
     libcmocka-dev libclang-rt-dev clang-format clang-tidy cppcheck shellcheck python3 strace valgrind sqlite3
-    iproute2 ethtool procps util-linux git ca-certificates nftables iptables
+    iproute2 ethtool procps util-linux git ca-certificates nftables iptables tmux
     # man page, completions, JSON Schemas
     scdoc mandoc zsh fish bash-completion python3-jsonschema
     # metrics as others read them

@@ -19,6 +19,7 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_ALL] = {"all", NULL, "all interfaces, or all lists"},
     [OPT_CONFIRM] = {"confirm", "DURATION",
                      "go back by itself after that time, unless: smtpgate confirm"},
+    [OPT_EVERY] = {"every", "DURATION", "1s (default) to 1d"},
     [OPT_EXPIRED] = {"expired", NULL, "the entries whose time is over"},
     [OPT_FOR] = {"for", "DURATION", "how long: 90s, 15m, 8h, 7d"},
     [OPT_FORMAT] = {"format", "FORMAT", "list, csv, json; files also: ipset, nft, postfix"},
@@ -184,6 +185,15 @@ const struct cmd cmd_table[] = {
      "ports. Under a flood it writes down who comes again; packets of the others are\n"
      "counted. To let one in: smtpgate add ADDRESS --remark TEXT\n",
      OPT(SINCE) | OPT(TOP), 0, 0, cmd_blocked},
+    {"watch", "", "who is blocked, live", "who is blocked, live: a screen, or lines when piped",
+     "  smtpgate watch\n"
+     "  smtpgate watch | grep 'port 587'\n"
+     "  smtpgate -j watch --every 60s # JSON Lines: who was dropped in each minute\n",
+     "On a terminal a live screen: ? says its keys, a lets the selected source in as\n"
+     "add does, q quits. Elsewhere, and with TERM=dumb, a line for each source that\n"
+     "was dropped, or would have been: the 50 with the most packets, then how many\n"
+     "others. docs/WATCH.md describes the JSON Lines.\n",
+     OPT(EVERY), 0, 0, cmd_watch},
     {"import", "FILE|-", "add the entries of a file", "add the entries of a file, all or none",
      "  smtpgate import offices.list\n"
      "  smtpgate export | ssh mail2 smtpgate import -\n"

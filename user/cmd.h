@@ -13,6 +13,7 @@
 #include "err.h"
 #include "out.h"
 #include "sync.h"
+#include "view.h"
 
 /* Options that belong to a command. */
 enum cmd_option {
@@ -21,6 +22,7 @@ enum cmd_option {
     OPT_ALL,
     OPT_CHECK,
     OPT_CONFIRM,
+    OPT_EVERY,
     OPT_EXPIRED,
     OPT_FOR,
     OPT_FORMAT,
@@ -138,6 +140,9 @@ int cmd_stats(const struct cmd_context *ctx, struct err *e);
 int cmd_status(const struct cmd_context *ctx, struct err *e);
 int cmd_sync(const struct cmd_context *ctx, struct err *e);
 int cmd_undo(const struct cmd_context *ctx, struct err *e);
+int cmd_watch(const struct cmd_context *ctx, struct err *e);
+/* watch on a terminal; -ENOTTY: it cannot be drawn on, and nothing was done. */
+int cmd_watch_live(const struct cmd_context *ctx, int64_t every_s, struct err *e);
 
 /* ---- what several commands share ---- */
 
@@ -210,6 +215,15 @@ json_t *cmd_use_json(int64_t known_since, int64_t now);
 
 /* The name it has now, as it may be shown. Returns @buf. */
 const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MAX]);
+
+/* Mode and health in the words of status. */
+#define CMD_MODE_LINE_MAX 320
+struct cmd_health {
+    bool good;
+    char mode[CMD_MODE_LINE_MAX]; /* "enforce: unlisted sources are dropped", and what follows */
+    char text[512];               /* interfaces and list; what is wrong with them */
+};
+void cmd_read_health(const struct view *view, struct cmd_health *ret_health);
 
 /* " until 2026-12-01 18:00 (in 2 min), then: observe", or "" where nothing follows. Returns @buf.
  */

@@ -187,20 +187,29 @@ static void say_set_mode(const struct out *out, const struct view *view)
         out_text(out, "then     %s: from the first entry on%s\n", name, later);
 }
 
-static void status_text(const struct cmd_context *ctx, const struct view *view)
+/* "enforce: unlisted sources are dropped", and what follows. */
+static const char *mode_line(const struct view *view, char *buf, size_t size)
 {
-    const struct out *out = &ctx->out;
-    char ports[CMD_PORTS_MAX], words[160], label[CMD_NAME_MAX], accounts[96], later[192];
-    char ended[64];
     struct mode_plan plan = view_mode(view);
-    unsigned long long entries = view->counts.entries, prefixes = view->counts.prefixes, would;
-    size_t i;
+    char later[192];
 
-    out_text(out, "mode     %s: %s%s\n", mode_name(plan.mode),
+    snprintf(buf, size, "%s: %s%s", mode_name(plan.mode),
              plan.mode == SG_MODE_ENFORCE && !sync_has_live_link(&view->ifaces)
                  ? "but attached nowhere, so nothing is dropped"
                  : mode_words(plan.mode, view),
              plan_words(view, &plan, later, sizeof(later)));
+    return buf;
+}
+
+static void status_text(const struct cmd_context *ctx, const struct view *view)
+{
+    const struct out *out = &ctx->out;
+    char ports[CMD_PORTS_MAX], words[160], label[CMD_NAME_MAX], accounts[96];
+    char ended[64], mode[CMD_MODE_LINE_MAX];
+    unsigned long long entries = view->counts.entries, prefixes = view->counts.prefixes, would;
+    size_t i;
+
+    out_text(out, "mode     %s\n", mode_line(view, mode, sizeof(mode)));
     say_set_mode(out, view);
     out_text(out, "list     %llu %s%s%s, %llu %s; %s\n", entries,
              entries == 1 ? "entry" : "entries", accounts_words(view, accounts, sizeof(accounts)),
@@ -287,6 +296,48 @@ static void status_json(const struct cmd_context *ctx, const struct view *view)
                   "dropped", number(counters_sum_verdict(&view->total, SG_VERDICT_DROP).packets),
                   "would_drop",
                   number(counters_sum_verdict(&view->total, SG_VERDICT_WOULD_DROP).packets)));
+}
+
+/* What is wrong comes first: a line of a narrow screen is cut at its end. */
+static size_t say_ifaces(const struct view *view, bool good, char *buf, size_t size)
+{
+    char words[160], label[CMD_NAME_MAX];
+    size_t used = 0, i;
+
+    buf[0] = '\0';
+    for (i = 0; i < view->ifaces.count && used < size; i++) {
+        const struct sync_iface *iface = &view->ifaces.items[i];
+
+        if (iface->row.wanted && sync_iface_is_good(iface) == good)
+            used +=
+                (size_t)snprintf(buf + used, size - used, "%s: %s; ", cmd_iface_label(iface, label),
+                                 iface_words(iface, words, sizeof(words)));
+    }
+    return used < size ? used : size - 1;
+}
+
+void cmd_read_health(const struct view *view, struct cmd_health *ret_health)
+{
+    char *buf = ret_health->text, words[160], list[256];
+    size_t size = sizeof(ret_health->text), used;
+    unsigned long long entries = view->counts.entries;
+
+    ret_health->good = view_is_good(view);
+    mode_line(view, ret_health->mode, sizeof(ret_health->mode));
+    snprintf(list, sizeof(list), "%llu %s, %s", entries, entries == 1 ? "entry" : "entries",
+             step_words(view, words, sizeof(words)));
+    used = say_ifaces(view, false, buf, size);
+    if (!view_any_wanted(view))
+        used = (size_t)snprintf(buf, size, "nothing is guarded (smtpgate attach IFACE); ");
+    if (sync_would_mend(view))
+        used += (size_t)snprintf(buf + used, size - used, "to mend it: smtpgate sync; ");
+    if (used < size && !view_in_sync(view))
+        used += (size_t)snprintf(buf + used, size - used, "%s; ", list);
+    if (used < size)
+        used += say_ifaces(view, true, buf + used, size - used);
+    if (used < size && view_in_sync(view))
+        used += (size_t)snprintf(buf + used, size - used, "%s; ", list);
+    buf[used < size ? used - 2 : size - 1] = '\0';
 }
 
 int cmd_status(const struct cmd_context *ctx, struct err *e)

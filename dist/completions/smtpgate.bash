@@ -4,7 +4,7 @@
 # offers against the command table.
 
 _smtpgate_commands="attach detach add edit delete list check disable observe enforce preview confirm
-    pause history undo status stats blocked import apply diff export set policy metrics
+    pause history undo status stats blocked watch import apply diff export set policy metrics
     exporter sync doctor help"
 _smtpgate_globals="--json --dry-run --yes --quiet --verbose --state --bpffs --help --version"
 
@@ -30,14 +30,15 @@ _smtpgate_options() {
     preview) echo --format --names --with ;;
     stats) echo --watch ;;
     status) echo --check ;;
+    watch) echo --every ;;
     esac
 }
 
 # Does that option stand before a value?
 _smtpgate_takes_value() {
     case $1 in
-    --account | --bpffs | --confirm | --for | --format | --listen | --mode | --remark | --since | \
-        --state | --textfile | --top | --trouble | --unused | --until | --with) return 0 ;;
+    --account | --bpffs | --confirm | --every | --for | --format | --listen | --mode | --remark | \
+        --since | --state | --textfile | --top | --trouble | --unused | --until | --with) return 0 ;;
     esac
     return 1
 }

@@ -8,8 +8,8 @@ function __smtpgate_words
     for word in (commandline -opc)
         if test $skip = 1
             set skip 0
-        else if contains -- $word --account --bpffs --confirm --for --format --listen --mode \
-                --remark --since --state --textfile --top --trouble --unused --until --with
+        else if contains -- $word --account --bpffs --confirm --every --for --format --listen \
+                --mode --remark --since --state --textfile --top --trouble --unused --until --with
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -97,6 +97,7 @@ for row in \
         'status:state and health' \
         'stats:packets by reason' \
         'blocked:who was dropped' \
+        'watch:who is blocked, live' \
         'import:add the entries of a file' \
         'apply:make the list equal to one' \
         'diff:what apply would change' \
@@ -141,6 +142,7 @@ complete -c smtpgate -n '__smtpgate_is policy' -l trouble -x -a 'defer reject du
     -d 'when the list cannot be read'
 complete -c smtpgate -n '__smtpgate_is add edit' -l until -x -d 'until when'
 complete -c smtpgate -n '__smtpgate_is list' -l unused -x -d 'let nobody in for'
+complete -c smtpgate -n '__smtpgate_is watch' -l every -x -d 'how often'
 complete -c smtpgate -n '__smtpgate_is stats' -l watch -d 'every second, with rates'
 complete -c smtpgate -n '__smtpgate_is preview' -l with -r -F -d 'as if that were applied first'
 

@@ -58,7 +58,7 @@ LIMIT = 240  # seconds that a line may take: the longest needs some 30 on a mach
 AT_ONCE = 4     # cases
 
 COMMANDS = ("attach detach add edit delete list check disable observe enforce preview confirm"
-            " pause history undo status stats blocked import apply diff export set policy metrics"
+            " pause history undo status stats blocked watch import apply diff export set policy metrics"
             " exporter sync doctor help").split()
 READING = "list check history status stats metrics blocked preview diff doctor help".split()
 ENTRY_CHANGE = {"changed": bool, "added": int, "deleted": int}
