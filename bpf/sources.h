@@ -50,14 +50,14 @@ static __always_inline void next_tick(struct sg_budget *own, struct sg_newcomers
                                       __u64 tick)
 {
     __u64 now = bpf_ktime_get_boot_ns();
-    __u64 earned = (now - own->now) >> TOUCH_SHIFT;
+    __u64 touches = own->touches + ((now - own->now) >> TOUCH_SHIFT);
     __u64 since = READ_ONCE(shared->drained);
     __s64 drained = (__s64)(now - since) >> NEWCOMER_SHIFT;
     __s64 recent = READ_ONCE(shared->recent);
 
     own->tick = tick;
     own->now = now;
-    own->touches = earned < TOUCHES_MAX ? earned : TOUCHES_MAX;
+    own->touches = touches < TOUCHES_MAX ? touches : TOUCHES_MAX;
     if (drained <= 0)
         return;
     /* Of two CPUs at once both may do it: a few newcomers more, once in a while. */

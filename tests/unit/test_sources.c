@@ -292,6 +292,25 @@ static void test_one_source(void **state)
     assert_int_equal(written_down(7)->attempts, written_down(7)->packets);
 }
 
+/*
+ * A mail server's burst, in which a jiffy begins: what was not spent in the last one is not lost
+ * with it, however short a while ago that began.
+ */
+static void test_burst_over_jiffies(void **state)
+{
+    (void)state;
+    for (__u64 before = 1; before <= 64; before *= 2) {
+        boot(250);
+        kernel.now += SECOND / 250 - before * 1000; /* so many us before a jiffy ends */
+        for (unsigned int i = 0; i < 100; i++) {
+            packet_from(9);
+            kernel.now += 1000;
+        }
+        assert_int_equal(written_down(9)->packets, 100);
+        assert_int_equal(untracked(), 0);
+    }
+}
+
 /* ---- in a flood ---- */
 
 static void test_touches(void **state)
@@ -528,25 +547,16 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup(name, begin)
     const struct CMUnitTest tests[] = {
-        TEST(test_everybody),
-        TEST(test_many_newcomers),
-        TEST(test_steady_newcomers),
-        TEST(test_one_source),
-        TEST(test_touches),
-        TEST(test_newcomers),
-        TEST(test_ordinary_any),
-        TEST(test_ordinary_million),
-        TEST(test_ordinary_cpus),
-        TEST(test_before_flood),
-        TEST(test_after_flood),
-        TEST(test_burst_is_one_visit),
-        TEST(test_returns),
-        TEST(test_stays_away),
-        TEST(test_long_absent),
-        TEST(test_below_zero),
-        TEST(test_ahead),
-        TEST(test_long_sleep),
-        TEST(test_hash),
+        TEST(test_everybody),          TEST(test_many_newcomers),
+        TEST(test_steady_newcomers),   TEST(test_one_source),
+        TEST(test_burst_over_jiffies), TEST(test_touches),
+        TEST(test_newcomers),          TEST(test_ordinary_any),
+        TEST(test_ordinary_million),   TEST(test_ordinary_cpus),
+        TEST(test_before_flood),       TEST(test_after_flood),
+        TEST(test_burst_is_one_visit), TEST(test_returns),
+        TEST(test_stays_away),         TEST(test_long_absent),
+        TEST(test_below_zero),         TEST(test_ahead),
+        TEST(test_long_sleep),         TEST(test_hash),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
