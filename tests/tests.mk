@@ -121,7 +121,7 @@ CHANGES ?= 10000
 check-long:
 	@tests/deps.sh
 	@$(MAKE) --no-print-directory all
-	@STEPS=$(STEPS) CHANGES=$(CHANGES) TEST_TIMEOUT=7200 V=1 tests/run tests/e2e/test_model.py \
+	@STEPS=$(STEPS) CHANGES=$(CHANGES) RUNS=200000 TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
 		tests/e2e/test_stream.py
 
 .PHONY: demo
