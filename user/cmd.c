@@ -183,7 +183,8 @@ const struct cmd cmd_table[] = {
      "  smtpgate blocked --top 100\n",
      "The kernel writes down who comes and is not listed, up to 65,536 addresses and\n"
      "ports. Under a flood it writes down who comes again; packets of the others are\n"
-     "counted. To let one in: smtpgate add ADDRESS --remark TEXT\n",
+     "counted. PACKETS and ATTEMPTS are all since FIRST SEEN, also with --since.\n"
+     "To let one in: smtpgate add ADDRESS --remark TEXT\n",
      OPT(SINCE) | OPT(TOP), 0, 0, cmd_blocked},
     {"watch", "", "who is blocked, live", "who is blocked, live: a screen, or lines when piped",
      "  smtpgate watch\n"

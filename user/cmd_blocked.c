@@ -83,7 +83,12 @@ static void say_row(const struct out *out, const struct seen_source *row, int wi
 {
     const struct gate_source *source = &row->source;
     char address[ADDR_TEXT_MAX], port[8] = "-", first[OUT_TIME_MAX], last[OUT_TIME_MAX];
+    char note[48] = "";
 
+    if (row->let_in)
+        snprintf(note, sizeof(note), ", let in now");
+    else if (row->ended_entry)
+        snprintf(note, sizeof(note), ", entry #%lld has ended", (long long)row->ended_entry);
     if (source->port)
         snprintf(port, sizeof(port), "%u", source->port);
     out_text(out, "%-*s %5s %10llu %10llu  %-16s %-16s %s%s\n", width,
@@ -91,20 +96,27 @@ static void say_row(const struct out *out, const struct seen_source *row, int wi
              (unsigned long long)source->attempts,
              out_local_time((int64_t)source->first_seen, first),
              out_local_time((int64_t)source->last_seen, last),
-             counters_verdict_name(source->verdict), row->let_in ? ", let in now" : "");
+             counters_verdict_name(source->verdict), note);
 }
 
 /* From a source that was blocked to an entry. */
 static void say_hint(const struct out *out, const struct seen *seen)
 {
+    const struct seen_source *row;
     char address[ADDR_TEXT_MAX];
     size_t i;
 
     for (i = 0; i < seen->count && seen->items[i].let_in; i++)
         ;
-    if (i < seen->count)
-        out_text(out, "to let one in: smtpgate add %s --remark 'who that is'\n",
-                 addr_print(&seen->items[i].source.addr, address));
+    if (i == seen->count)
+        return;
+    row = &seen->items[i];
+    if (row->ended_entry)
+        out_done(out, "to let it in again: smtpgate edit '#%lld' --for 7d, or --forever\n",
+                 (long long)row->ended_entry);
+    else
+        out_done(out, "to let one in: smtpgate add %s --remark 'who that is'\n",
+                 addr_print(&row->source.addr, address));
 }
 
 static void say(const struct cmd_context *ctx, const struct gate *gate, const struct seen *seen,

@@ -496,7 +496,9 @@ static int check_address(struct checking *checking, const struct addr *address, 
              : checked.gate  ? "refused"
                              : "dropped",
              check_why(checking, &checked, why),
-             checked.disagree ? " -- but the kernel says otherwise" : "");
+             !checked.disagree ? ""
+             : checked.gate    ? " -- but the kernel lets it in"
+                               : " -- but the kernel drops it");
     json_array_append_new(checking->results, checked_json(checking, &checked, text));
     return 0;
 }

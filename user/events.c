@@ -52,8 +52,10 @@ static void send_list(const struct events_author *author, const struct events_ch
     journal_add(&journal, "SMTPGATE_ADDED", "%u", change->added);
     journal_add(&journal, "SMTPGATE_DELETED", "%u", change->deleted);
     journal_add(&journal, "SMTPGATE_EDITED", "%u", change->edited);
-    journal_say(&journal, "%slist changed: %u added, %u deleted, %u edited", by(author, who),
-                change->added, change->deleted, change->edited);
+    by(author, who);
+    journal_say(&journal, "%slist changed: %u added, %u deleted, %u edited%s%.200s", who,
+                change->added, change->deleted, change->edited, *who ? ": " : "",
+                *who ? author->command : "");
     journal_send(&journal);
 }
 
@@ -115,8 +117,8 @@ static void send_settings(const struct events_author *author, const struct event
     journal_add(&journal, "SMTPGATE_PORTS_BEFORE", "%s", before);
     journal_add(&journal, "SMTPGATE_LIMIT", "%u", is->limit); /* 0: none */
     journal_add(&journal, "SMTPGATE_OTHERS", "%s", others_name(is->others));
-    journal_say(&journal, "%ssettings changed: ports %s, limit %u, others %s", by(author, who),
-                ports, is->limit, others_name(is->others));
+    journal_say(&journal, "%ssettings changed: ports %s (were %s), limit %u (was %u), others %s",
+                by(author, who), ports, before, is->limit, was->limit, others_name(is->others));
     journal_send(&journal);
 }
 
@@ -135,7 +137,7 @@ void events_send_heal(const struct events_author *author, uint64_t fixed)
     begin(&journal, LOG_WARNING, ID_HEAL, "heal", author);
     journal_add(&journal, "SMTPGATE_CORRECTED", "%llu", (unsigned long long)fixed);
     journal_say(&journal,
-                "the kernel was behind the store and was brought in step: %llu prefix%s corrected",
+                "the kernel was not what the store says and was made so: %llu prefix%s corrected",
                 (unsigned long long)fixed, fixed == 1 ? "" : "es");
     journal_send(&journal);
 }

@@ -46,13 +46,30 @@ static int compare(const void *a, const void *b)
     return order ? order : (int)one->source.port - (int)two->source.port;
 }
 
+/* An entry that would let it in, were its time not over. */
+static int find_ended(struct store *store, struct seen_source *row, struct err *e)
+{
+    const struct addr *address = &row->source.addr;
+    struct store_entry entry;
+    int r = store_find_covering(store, NULL, address, address, 0, &entry, e);
+
+    if (r == 0)
+        row->ended_entry = entry.id;
+    return r == -ENOENT ? 0 : r;
+}
+
 static int judge(struct store *store, int64_t now, struct seen *seen, struct err *e)
 {
     size_t i;
     int r = 0;
 
-    for (i = 0; r == 0 && i < seen->count; i++)
-        r = store_covers(store, NULL, &seen->items[i].source.addr, now, &seen->items[i].let_in, e);
+    for (i = 0; r == 0 && i < seen->count; i++) {
+        struct seen_source *row = &seen->items[i];
+
+        r = store_covers(store, NULL, &row->source.addr, now, &row->let_in, e);
+        if (r == 0 && !row->let_in)
+            r = find_ended(store, row, e);
+    }
     return r;
 }
 
@@ -170,14 +187,16 @@ json_t *seen_json(const struct seen *seen, size_t most)
         const struct gate_source *source = &seen->items[i].source;
 
         json_array_append_new(
-            rows,
-            json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:s, s:b}", "address",
-                      addr_print(&source->addr, address), "port",
-                      source->port ? json_integer(source->port) : json_null(), "packets",
-                      (json_int_t)source->packets, "attempts", (json_int_t)source->attempts,
-                      "first_seen", out_json_time((int64_t)source->first_seen), "last_seen",
-                      out_json_time((int64_t)source->last_seen), "verdict",
-                      counters_verdict_name(source->verdict), "let_in", seen->items[i].let_in));
+            rows, json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:s, s:b, s:o}", "address",
+                            addr_print(&source->addr, address), "port",
+                            source->port ? json_integer(source->port) : json_null(), "packets",
+                            (json_int_t)source->packets, "attempts", (json_int_t)source->attempts,
+                            "first_seen", out_json_time((int64_t)source->first_seen), "last_seen",
+                            out_json_time((int64_t)source->last_seen), "verdict",
+                            counters_verdict_name(source->verdict), "let_in", seen->items[i].let_in,
+                            "ended_entry",
+                            seen->items[i].ended_entry ? json_integer(seen->items[i].ended_entry)
+                                                       : json_null()));
     }
     return rows;
 }

@@ -12,7 +12,8 @@
 
 struct seen_source {
     struct gate_source source;
-    bool let_in; /* by an entry of any list, as it is in the change */
+    bool let_in;         /* by an entry of any list, as it is in the change */
+    int64_t ended_entry; /* not let in: number of an entry that would, but has ended; 0 none */
 };
 
 struct seen {

@@ -110,7 +110,8 @@ def journal():
         gate("add", "192.0.2.1", "192.0.2.2", "--remark", "a b")
         listed, mode = log.events(2)
         is_event(listed, EVENT="list", ADDED=2, DELETED=0, EDITED=0, PRIORITY=5,
-                 MESSAGE="root from 198.51.100.9: list changed: 2 added, 0 deleted, 0 edited")
+                 MESSAGE="root from 198.51.100.9: list changed: 2 added, 0 deleted, 0 edited: add"
+                         " 192.0.2.1 192.0.2.2 --remark 'a b'")
         known_author(listed, "add 192.0.2.1 192.0.2.2 --remark 'a b'")
         is_event(listed, CHANGE=lab.json("history")["changes"][0]["id"])
         is_event(mode, EVENT="mode", MODE="enforce", MODE_BEFORE="off", PRIORITY=5)
@@ -198,7 +199,8 @@ def without_journal():
         listed, mode = log.recv(4096).decode(), log.recv(4096).decode()
         assert listed.startswith("<21>"), listed  # mail.notice
         assert listed.endswith(
-            'smtpgate: root from 198.51.100.9: list changed: 1 added, 0 deleted, 0 edited [event=list'
+            'smtpgate: root from 198.51.100.9: list changed: 1 added, 0 deleted, 0 edited: add'
+            ' 192.0.2.1 --remark \'x" deleted="9\' [event=list'
             ' user=root uid=0 from=198.51.100.9 command="add 192.0.2.1 --remark \'x\' deleted=\'9\'"'
             ' change=1 added=1 deleted=0 edited=0]'), listed
         assert mode.endswith("mode=enforce mode_before=off]"), mode
