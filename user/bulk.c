@@ -26,11 +26,6 @@ int bulk_format_parse(const char *name, enum bulk_format *ret_format, struct err
     return -EINVAL;
 }
 
-const char *bulk_format_name(enum bulk_format format)
-{
-    return (size_t)format < ARRAY_SIZE(names) ? names[format] : "unknown";
-}
-
 struct source {
     FILE *file;
     int error; /* errno */

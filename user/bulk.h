@@ -28,8 +28,6 @@
  */
 int bulk_format_parse(const char *name, enum bulk_format *ret_format, struct err *e);
 
-const char *bulk_format_name(enum bulk_format format);
-
 /*
  * Reads @file to its end and tells @sink. BULK_AUTO looks at the first line that is neither empty
  * nor begins with #:

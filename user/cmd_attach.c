@@ -476,6 +476,7 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
     struct store_counts counts;
     char ports[CMD_PORTS_MAX];
     const bool accept = options->adopt || ctx->yes;
+    struct sync_check was = {0};
     uint64_t fixed = 0;
     int64_t told;
     int r, ifaces;
@@ -487,13 +488,15 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
     if (r == 0)
         r = settle_clock(&change, accept, e);
     if (r == 0)
+        r = sync_compare(change.store, change.gate, &change.before, 0, &was, e);
+    if (r == 0)
         r = sync_list(change.store, change.gate, accept, &fixed, e);
     if (r == 0)
         r = store_read_counts(change.store, &counts, e);
     if (r < 0)
         return r;
     ifaces = sync_all_ifaces(change.store, change.gate, report_iface, report, e);
-    if (fixed)
+    if (fixed || (was.present && !was.settings))
         events_send_heal(&change.author, fixed);
     r = sync_live_links(change.store, change.gate, ifaces < 0 ? NULL : e);
     if (r == 0)

@@ -15,12 +15,12 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "cmd.h"
 #include "endpoint.h"
 #include "handover.h"
 #include "http.h"
+#include "pace.h"
 #include "rights.h"
 #include "scrape.h"
 
@@ -90,14 +90,6 @@ struct front {
     struct page pages[METRICS_OPENMETRICS + 1]; /* by format */
 };
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static bool ask_parent(int channel, enum metrics_format format, struct page *page)
 {
     const char byte = (char)format;
@@ -116,7 +108,7 @@ static bool ask_parent(int channel, enum metrics_format format, struct page *pag
     page->text = text;
     page->length = head.length;
     page->failed = head.failed;
-    page->at = now_ms();
+    page->at = pace_now();
     page->filled = true;
     return true;
 }
@@ -131,7 +123,7 @@ static void answer_metrics(struct front *front, enum metrics_format format,
     struct page *page = &front->pages[format];
 
     /* Without a parent to ask, this is the last answer: the end of the channel ends the process. */
-    if ((!page->filled || now_ms() - page->at >= FRESH_MS) &&
+    if ((!page->filled || pace_now() - page->at >= FRESH_MS) &&
         !ask_parent(front->channel, format, page)) {
         page->failed = true;
         shutdown(front->channel, SHUT_RDWR);

@@ -176,35 +176,13 @@ static void stats_text(const struct out *out, const struct view *view)
 
 /* ---- every second ---- */
 
-/* What a rate is made of. */
-struct sums {
-    uint64_t packets[SG_VERDICT_COUNT], bytes[SG_VERDICT_COUNT], attempts[SG_VERDICT_COUNT];
-};
-
-static struct sums sum_up(const struct view *view)
-{
-    struct sums sums = {0};
-    unsigned int i, verdict;
-
-    for (verdict = 0; verdict < SG_VERDICT_COUNT; verdict++) {
-        struct sg_cell cell = counters_sum_verdict(&view->total, verdict);
-
-        sums.packets[verdict] = cell.packets;
-        sums.bytes[verdict] = cell.bytes;
-        for (i = 0; i < view->settings.n_ports; i++)
-            sums.attempts[verdict] +=
-                counters_sum_port(&view->total, view->settings.ports[i].slot, verdict).attempts;
-    }
-    return sums;
-}
-
 /* In a second; counters that went back (the gate was made anew) have no rate. */
 static double rate(uint64_t before, uint64_t after, int64_t ms)
 {
     return after < before ? 0 : (double)(after - before) * 1000 / (double)ms;
 }
 
-static json_t *rates_json(const struct sums *before, const struct sums *after, int64_t ms)
+static json_t *rates_json(const struct view_sums *before, const struct view_sums *after, int64_t ms)
 {
     json_t *rows = json_array();
     unsigned int i;
@@ -220,8 +198,8 @@ static json_t *rates_json(const struct sums *before, const struct sums *after, i
 
 #define HEAD_EVERY 20
 
-static void rates_text(const struct out *out, const struct sums *before, const struct sums *after,
-                       int64_t ms, uint64_t turn)
+static void rates_text(const struct out *out, const struct view_sums *before,
+                       const struct view_sums *after, int64_t ms, uint64_t turn)
 {
     time_t now = time(NULL);
     char clock[16] = "";
@@ -257,7 +235,7 @@ static int read_view(const struct cmd_context *ctx, struct view *ret_view, struc
 }
 
 /* Ends when nobody reads any more, or with an error. */
-static int watch(const struct cmd_context *ctx, struct sums before, struct err *e)
+static int watch(const struct cmd_context *ctx, struct view_sums before, struct err *e)
 {
     struct pace pace;
     uint64_t turn;
@@ -265,7 +243,7 @@ static int watch(const struct cmd_context *ctx, struct sums before, struct err *
     pace_begin(&pace, 1000);
     for (turn = 0;; turn++) {
         _cleanup_view_ struct view view = {0};
-        struct sums after;
+        struct view_sums after;
         json_t *object;
         int64_t ms;
         int r;
@@ -275,7 +253,7 @@ static int watch(const struct cmd_context *ctx, struct sums before, struct err *
         if (r < 0)
             return r;
         ms = pace_turn(&pace);
-        after = sum_up(&view);
+        after = view_sum_up(&view);
         object = ctx->out.json ? stats_json(&view) : NULL;
         if (object) {
             json_object_set_new(object, "time", out_json_time(time(NULL)));
@@ -298,7 +276,7 @@ int cmd_stats(const struct cmd_context *ctx, struct err *e)
     if (r < 0)
         return r;
     if (ctx->options[OPT_WATCH]) {
-        struct sums sums = sum_up(&view);
+        struct view_sums sums = view_sum_up(&view);
 
         view_close(&view);
         return watch(ctx, sums, e);

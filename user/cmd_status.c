@@ -345,6 +345,8 @@ int cmd_status(const struct cmd_context *ctx, struct err *e)
     _cleanup_view_ struct view view = {0};
     int r = view_open(ctx->state, ctx->bpffs, SYNC_COMPARE_MAX, &view, e);
 
+    if (r == 0)
+        r = view_count_ended(&view, e);
     if (r < 0)
         return r;
     if (!ctx->out.quiet || !ctx->options[OPT_CHECK])

@@ -64,6 +64,8 @@ static int take_reading(struct live *live, struct err *e)
     int r = reading_take(live->ctx->state, live->ctx->bpffs, SYNC_COMPARE_MAX, &now, e);
 
     live->unread_ms += pace_turn(&live->pace);
+    if (r == 0)
+        r = view_count_ended(&now.view, e); /* which the mode is told with */
     if (r == 0 && board_take(&live->board, &now.sources, &now.counts, live->unread_ms,
                              live->every_s * 1000) < 0)
         r = err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");

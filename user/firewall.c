@@ -11,8 +11,8 @@
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "pace.h"
 #include "util.h"
 
 #define TEXT_MAX (16U << 20)
@@ -71,14 +71,6 @@ static void become(const char *path, const struct tool *tool, int out, pid_t par
 
 /* ---- and here ---- */
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 struct text {
     char *bytes;
     size_t used, room;
@@ -105,9 +97,9 @@ static int make_room(struct text *text)
 static int read_all(int fd, struct text *text)
 {
     struct pollfd wanted = {.fd = fd, .events = POLLIN};
-    int64_t left, end = now_ms() + WAIT_MS;
+    int64_t left, end = pace_now() + WAIT_MS;
 
-    while ((left = end - now_ms()) > 0) {
+    while ((left = end - pace_now()) > 0) {
         int r = poll(&wanted, 1, (int)left);
         ssize_t n;
 

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <dlfcn.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +27,7 @@
 
 void journal_begin(struct journal *journal, int priority, const char *id)
 {
-    *journal = (struct journal){.priority = priority, .whole = true};
+    *journal = (struct journal){.priority = priority};
     journal_add(journal, "MESSAGE_ID", "%s", id);
     journal_add(journal, "PRIORITY", "%d", priority);
     journal_add(journal, "SYSLOG_FACILITY", "%d", LOG_FAC(LOG_MAIL));
@@ -55,10 +56,8 @@ void journal_add(struct journal *journal, const char *name, const char *fmt, ...
         va_end(ap);
     }
     if (len < 0 || more < 0 || (size_t)len + (size_t)more >= room ||
-        journal->count == JOURNAL_FIELDS) {
-        journal->whole = false;
+        journal->count == JOURNAL_FIELDS)
         return;
-    }
     journal->starts[journal->count++] = journal->used;
     journal->used += (size_t)len + (size_t)more + 1;
 }

@@ -10,7 +10,6 @@
 #ifndef SMTPGATE_JOURNAL_H
 #define SMTPGATE_JOURNAL_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,7 +22,6 @@ struct journal {
     char text[JOURNAL_TEXT]; /* "NAME=value", each with a NUL behind */
     size_t starts[JOURNAL_FIELDS];
     size_t used, count;
-    bool whole; /* every field found room */
 };
 
 /* @id: the kind of event for good, 32 hexadecimal digits (MESSAGE_ID of systemd.journal-fields). */

@@ -15,8 +15,8 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "pace.h"
 #include "rights.h"
 #include "util.h"
 
@@ -69,22 +69,14 @@ static pid_t start(const struct addr *address, size_t index, int fd)
     return child;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Until all have ended, or the time is over. */
 static void collect(int fd, size_t count, char (*ret_names)[NAMES_TEXT_MAX])
 {
     struct pollfd wanted = {.fd = fd, .events = POLLIN};
-    int64_t left, end = now_ms() + WAIT_MS;
+    int64_t left, end = pace_now() + WAIT_MS;
     struct answer answer;
 
-    while ((left = end - now_ms()) > 0) {
+    while ((left = end - pace_now()) > 0) {
         int r = poll(&wanted, 1, (int)left);
 
         if (r < 0 && errno == EINTR)

@@ -283,11 +283,6 @@ int out_flush(void)
     return fflush(stdout) < 0 || ferror(stdout) ? -(errno ? errno : EIO) : 0;
 }
 
-const char *out_time(int64_t seconds, char buf[OUT_TIME_MAX])
-{
-    return when_print(seconds, buf);
-}
-
 const char *out_local_time(int64_t seconds, char buf[OUT_TIME_MAX])
 {
     time_t t = (time_t)seconds;
@@ -308,5 +303,5 @@ json_t *out_json_time(int64_t seconds)
 {
     char buf[OUT_TIME_MAX];
 
-    return seconds ? json_string(out_time(seconds, buf)) : json_null();
+    return seconds ? json_string(when_print(seconds, buf)) : json_null();
 }

@@ -93,17 +93,15 @@ bool out_can_ask(void);
 /* 0, or -errno when stdout could not take everything (a full disk behind a redirection). */
 int out_flush(void);
 
-/* "2026-11-23T10:20:30Z" of Unix seconds; "" for 0. Returns @buf. */
 #define OUT_TIME_MAX WHEN_TEXT_MAX
-const char *out_time(int64_t seconds, char buf[OUT_TIME_MAX]);
 
-/* For a person: "2026-11-23 10:20", local time; "" for 0. Returns @buf. */
+/* Of Unix seconds, for a person: "2026-11-23 10:20", local time; "" for 0. Returns @buf. */
 const char *out_local_time(int64_t seconds, char buf[OUT_TIME_MAX]);
 
 /* A JSON string; null for "". */
 json_t *out_json_text(const char *text);
 
-/* As out_time(), a JSON string; null for 0. */
+/* "2026-11-23T10:20:30Z", a JSON string; null for 0. */
 json_t *out_json_time(int64_t seconds);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include <time.h>
 
-static int64_t now_ms(void)
+int64_t pace_now(void)
 {
     struct timespec now;
 
@@ -14,14 +14,14 @@ static int64_t now_ms(void)
 
 void pace_begin(struct pace *pace, int64_t every_ms)
 {
-    int64_t now = now_ms();
+    int64_t now = pace_now();
 
     *pace = (struct pace){.every_ms = every_ms, .last_ms = now, .next_ms = now + every_ms};
 }
 
 int64_t pace_left(const struct pace *pace)
 {
-    int64_t left = pace->next_ms - now_ms();
+    int64_t left = pace->next_ms - pace_now();
 
     return left > 0 ? left : 0;
 }
@@ -39,7 +39,7 @@ void pace_wait(const struct pace *pace)
 
 int64_t pace_turn(struct pace *pace)
 {
-    int64_t now = now_ms(), took = now - pace->last_ms;
+    int64_t now = pace_now(), took = now - pace->last_ms;
 
     pace->last_ms = now;
     pace->next_ms += pace->every_ms;

@@ -8,6 +8,9 @@
 
 #include <stdint.h>
 
+/* Milliseconds of CLOCK_MONOTONIC. */
+int64_t pace_now(void);
+
 struct pace {
     int64_t every_ms;
     int64_t last_ms, next_ms; /* CLOCK_MONOTONIC */

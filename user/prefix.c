@@ -6,8 +6,6 @@
 #include "prefix.h"
 
 #include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
 
 /* The last address of the block that starts at @addr and leaves @host low bits free. */
 static void block_last(const struct addr *addr, unsigned int host, struct addr *ret_last)
@@ -68,12 +66,4 @@ int prefix_cmp(const struct prefix *a, const struct prefix *b)
     int order = addr_cmp(&a->addr, &b->addr);
 
     return order ? order : (int)a->len - (int)b->len;
-}
-
-const char *prefix_print(const struct prefix *prefix, char buf[WHO_TEXT_MAX])
-{
-    char addr[ADDR_TEXT_MAX];
-
-    snprintf(buf, WHO_TEXT_MAX, "%s/%u", addr_print(&prefix->addr, addr), prefix->len);
-    return buf;
 }

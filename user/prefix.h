@@ -27,7 +27,4 @@ unsigned int prefix_from_who(const struct who *who, struct prefix prefixes[PREFI
 /* Family, then address, then length; 0 when equal. */
 int prefix_cmp(const struct prefix *a, const struct prefix *b);
 
-/* "192.0.2.0/24"; returns @buf. */
-const char *prefix_print(const struct prefix *prefix, char buf[WHO_TEXT_MAX]);
-
 #endif

@@ -15,8 +15,8 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "pace.h"
 #include "text.h"
 #include "util.h"
 
@@ -144,14 +144,6 @@ struct attempt {
     size_t out_len, out_sent;
 };
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void set_deadline(struct attempt *a, int64_t deadline)
 {
     a->deadline = deadline < a->last_deadline ? deadline : a->last_deadline;
@@ -224,7 +216,7 @@ static int attempt_begin(struct attempt *a)
     a->received = a->line_len = a->out_len = a->out_sent = 0;
     a->greeting_over = a->hello_taken = a->reply_begun = false;
     a->domain[0] = '\0';
-    a->begun = now_ms();
+    a->begun = pace_now();
     set_deadline(a, a->begun + patience);
     a->easy = a->curl->easy_init();
     if (!a->easy)
@@ -366,8 +358,8 @@ static void begin_step(struct attempt *a, enum step step)
 {
     a->step = step;
     queue_command(a);
-    if (step == STEP_QUIT && now_ms() + PATIENCE_QUIT < a->deadline)
-        a->deadline = now_ms() + PATIENCE_QUIT;
+    if (step == STEP_QUIT && pace_now() + PATIENCE_QUIT < a->deadline)
+        a->deadline = pace_now() + PATIENCE_QUIT;
 }
 
 /*
@@ -531,7 +523,7 @@ static int attempt_end(struct attempt *a, CURLcode result)
     attempt_close(a);
     if (a->second && !found_smtp(a->facts))
         *a->facts = a->first;
-    if (!wants_other_way(a) || now_ms() >= a->last_deadline)
+    if (!wants_other_way(a) || pace_now() >= a->last_deadline)
         return 0;
     a->first = *a->facts;
     a->second = true;
@@ -592,7 +584,7 @@ static int take_finished(struct session *session)
 /* Goes on with a dialogue, or ends what has had its time. */
 static int go_on(struct attempt *a)
 {
-    bool late = now_ms() >= a->deadline;
+    bool late = pace_now() >= a->deadline;
 
     if (a->step == STEP_CONNECT)
         return late ? attempt_end(a, CURLE_OPERATION_TIMEDOUT) : 0;
@@ -625,7 +617,7 @@ static int go_on_all(struct session *session, int64_t *ret_next)
 static int wait_for_more(struct session *session, int64_t next)
 {
     struct curl_waitfd fds[PROBE_MAX];
-    int64_t wait = next - now_ms();
+    int64_t wait = next - pace_now();
     unsigned int n = 0;
     size_t i;
 
@@ -667,7 +659,7 @@ static int run_session(struct session *session)
 
 static int begin_all(struct session *session, const struct probe_target *targets, size_t n)
 {
-    int64_t end = now_ms() + PATIENCE_ALL;
+    int64_t end = pace_now() + PATIENCE_ALL;
     int r = 0;
     size_t i;
 

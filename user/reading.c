@@ -2,9 +2,8 @@
 /* See reading.h. */
 #include "reading.h"
 
+#include <string.h>
 #include <time.h>
-
-#include "counters.h"
 
 void reading_free(struct reading *reading)
 {
@@ -47,17 +46,12 @@ static int read_sources(struct reading *reading, struct err *e)
     return 0;
 }
 
-static void sum_up(struct reading *reading)
+static void take_sums(struct reading *reading)
 {
-    const struct view *view = &reading->view;
-    unsigned int i, verdict;
+    struct view_sums sums = view_sum_up(&reading->view);
 
-    for (verdict = 0; verdict < SG_VERDICT_COUNT; verdict++) {
-        reading->counts.packets[verdict] = counters_sum_verdict(&view->total, verdict).packets;
-        for (i = 0; i < view->settings.n_ports; i++)
-            reading->counts.attempts[verdict] +=
-                counters_sum_port(&view->total, view->settings.ports[i].slot, verdict).attempts;
-    }
+    memcpy(reading->counts.packets, sums.packets, sizeof(sums.packets));
+    memcpy(reading->counts.attempts, sums.attempts, sizeof(sums.attempts));
 }
 
 int reading_take(const char *state, const char *bpffs, size_t compare_max,
@@ -74,7 +68,7 @@ int reading_take(const char *state, const char *bpffs, size_t compare_max,
     r = read_sources(&reading, e);
     if (r < 0)
         return r;
-    sum_up(&reading);
+    take_sums(&reading);
     reading.time = time(NULL);
     *ret_reading = reading;
     reading = (struct reading){0};

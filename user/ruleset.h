@@ -35,6 +35,8 @@ struct ruleset_host {
 };
 
 struct ruleset_finding {
+    uint32_t cases; /* as ruleset_eval.h counts them: what the next three say */
+    bool input;     /* dropped where a translated packet is another one by then */
     uint16_t ports[RULESET_PORTS_MAX]; /* that are dropped */
     unsigned int n_ports;
     bool ip4, ip6;   /* in which families */
@@ -46,13 +48,14 @@ struct ruleset_finding {
 
 #define RULESET_FINDINGS_MAX 16
 
-/* Zero-initialise; several readings add to one. */
+/* Zero-initialise; several readings for one host add to one. */
 struct ruleset_findings {
     struct ruleset_finding items[RULESET_FINDINGS_MAX];
     size_t count;
-    bool more;    /* than fit */
-    bool unread;  /* the rules were too many or too deeply nested to be followed */
-    bool spared;  /* rules that only drop some sources name a guarded port */
+    uint32_t moved; /* cases that are sent to another port or host before they come in */
+    bool more;      /* than fit */
+    bool unread;    /* the rules were too many or too deeply nested to be followed */
+    bool spared;    /* rules that only drop some sources name a guarded port */
     bool compat4; /* the text holds rules of iptables (ip6tables) that nft cannot tell: they are */
     bool compat6; /* left out, and wanted as iptables-save (ip6tables-save) prints them */
 };

@@ -234,27 +234,34 @@ static void print_rule(const struct rs_rule *rule, struct ruleset_finding *findi
         snprintf(finding->rule, sizeof(finding->rule), "the rule with handle %lld", rule->handle);
 }
 
-static void add_port(struct ruleset_finding *finding, uint16_t port)
+static void spell_cases(const struct ruleset_host *host, struct ruleset_finding *finding)
 {
+    uint32_t cases = finding->cases, ports = (cases | cases >> RS_FAMILY_BITS) & RS_IP4;
     unsigned int i;
 
-    for (i = 0; i < finding->n_ports; i++)
-        if (finding->ports[i] == port)
-            return;
-    finding->ports[finding->n_ports++] = port;
-}
-
-static void add_cases(const struct ruleset_host *host, uint32_t cases,
-                      struct ruleset_finding *finding)
-{
-    uint32_t ports = (cases | cases >> RS_FAMILY_BITS) & RS_IP4;
-    unsigned int i;
-
-    finding->ip4 |= (cases & RS_IP4) != 0;
-    finding->ip6 |= (cases & RS_IP6) != 0;
+    finding->ip4 = (cases & RS_IP4) != 0;
+    finding->ip6 = (cases & RS_IP6) != 0;
+    finding->n_ports = 0;
     for (i = 0; i < host->n_ports; i++)
         if (ports & 1U << i)
-            add_port(finding, host->ports[i]);
+            finding->ports[finding->n_ports++] = host->ports[i];
+}
+
+/* A packet that was sent elsewhere meets no rule for the port that it came to. */
+static void settle(const struct ruleset_host *host, struct ruleset_findings *findings)
+{
+    size_t i, kept = 0;
+
+    for (i = 0; i < findings->count; i++) {
+        struct ruleset_finding *finding = &findings->items[i];
+
+        if (finding->input)
+            finding->cases &= ~findings->moved;
+        spell_cases(host, finding);
+        if (finding->cases)
+            findings->items[kept++] = *finding;
+    }
+    findings->count = kept;
 }
 
 /* The one that says the same rule, or a new one; NULL: no room. */
@@ -287,13 +294,15 @@ static void add_finding(struct follower *follower, const struct rs_chain *chain,
         return;
     }
     finding->some |= reach != RS_ALL || (cases & follower->let_some);
-    add_cases(follower->set->host, cases, finding);
+    finding->input = chain->input;
+    finding->cases |= cases;
 }
 
 /* Where a rule's packets are after it. */
 struct course {
-    uint32_t live;  /* still in this chain */
-    uint32_t ended; /* dropped or accepted */
+    uint32_t live;   /* still in this chain */
+    uint32_t unsure; /* of these, who may have left it: what drops them here is no finding */
+    uint32_t ended;  /* dropped or accepted */
 };
 
 static void meet_drop(struct follower *follower, const struct rs_chain *chain,
@@ -320,6 +329,18 @@ static void meet_accept(struct follower *follower, uint32_t hit, enum rs_reach r
     course->ended |= hit;
 }
 
+/* By a return or a goto; @reach is the rule's own, of who is in the chain. */
+static void leave_chain(struct follower *follower, uint32_t hit, enum rs_reach reach,
+                        struct course *course)
+{
+    if (reach == RS_UNKNOWN)
+        course->unsure |= hit;
+    else if (reach != RS_ALL)
+        follower->let_some |= hit; /* in the chain or out of it */
+    if (reach < RS_SOME)
+        course->live &= ~hit;
+}
+
 static uint32_t follow_chain(struct follower *follower, const struct rs_chain *chain, uint32_t live,
                              enum rs_reach reach, unsigned int depth);
 
@@ -336,31 +357,30 @@ static void meet_jump(struct follower *follower, const struct rs_chain *chain,
         ended = follow_chain(follower, target, hit, reach, depth + 1);
     course->ended |= ended;
     course->live &= ~ended;
-    if (rule->verdict == RS_GOTO && reach < RS_SOME)
-        course->live &= ~hit;
+    if (rule->verdict == RS_GOTO)
+        leave_chain(follower, hit & ~ended, rule->match.reach, course);
 }
 
-static void meet_rule(struct follower *follower, const struct rs_chain *chain,
-                      const struct rs_rule *rule, enum rs_reach around, unsigned int depth,
-                      struct course *course)
+static void meet_hit(struct follower *follower, const struct rs_chain *chain,
+                     const struct rs_rule *rule, uint32_t hit, enum rs_reach reach,
+                     unsigned int depth, struct course *course)
 {
-    enum rs_reach reach = rule->match.reach > around ? rule->match.reach : around;
-    uint32_t hit = course->live & rule->match.cases;
-
     if (!hit)
         return;
     switch (rule->verdict) {
     case RS_DROP:
         meet_drop(follower, chain, rule, hit, reach, course);
         break;
+    case RS_MOVE:
+        if (reach != RS_SOME)
+            follower->findings->moved |= hit;
+        meet_accept(follower, hit, reach, course);
+        break;
     case RS_ACCEPT:
         meet_accept(follower, hit, reach, course);
         break;
     case RS_RETURN:
-        if (reach == RS_SOME)
-            follower->let_some |= hit;
-        else
-            course->live &= ~hit;
+        leave_chain(follower, hit, rule->match.reach, course);
         break;
     case RS_JUMP:
     case RS_GOTO:
@@ -370,6 +390,17 @@ static void meet_rule(struct follower *follower, const struct rs_chain *chain,
     default:
         break;
     }
+}
+
+static void meet_rule(struct follower *follower, const struct rs_chain *chain,
+                      const struct rs_rule *rule, enum rs_reach around, unsigned int depth,
+                      struct course *course)
+{
+    enum rs_reach reach = rule->match.reach > around ? rule->match.reach : around;
+    uint32_t hit = course->live & rule->match.cases, unsure = hit & course->unsure;
+
+    meet_hit(follower, chain, rule, hit & ~unsure, reach, depth, course);
+    meet_hit(follower, chain, rule, unsure, RS_UNKNOWN, depth, course);
 }
 
 /* Returns the cases that were decided in it. */
@@ -410,4 +441,5 @@ void rs_follow(const struct rs_set *set, struct ruleset_findings *findings)
         if (chain->drops && left && match.reach <= RS_WAYS)
             add_finding(&follower, chain, NULL, left, match.reach);
     }
+    settle(set->host, findings);
 }

@@ -34,6 +34,7 @@ struct rs_match {
 enum rs_verdict {
     RS_GO_ON,
     RS_ACCEPT,
+    RS_MOVE, /* accepted, as a packet to another port or host */
     RS_DROP,
     RS_RETURN,
     RS_JUMP,
@@ -51,7 +52,8 @@ struct rs_rule {
 
 struct rs_chain {
     const char *family, *table, *name;
-    bool base; /* packets come here by themselves: @match of them */
+    bool base;  /* packets come here by themselves: @match of them */
+    bool input; /* behind the translation of their destination */
     struct rs_match match;
     bool drops; /* its policy */
     struct rs_rule *rules;
@@ -66,7 +68,6 @@ struct rs_set {
 };
 
 void rs_free(struct rs_set *set);
-#define _cleanup_rs_ __attribute__((cleanup(rs_free)))
 
 /* NULL: no memory. Valid until the next one is added. */
 struct rs_chain *rs_add_chain(struct rs_set *set, const struct rs_chain *chain);

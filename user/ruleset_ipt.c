@@ -239,8 +239,8 @@ static void set_verdict(struct reader *reader, const char *target, bool jump)
         enum rs_verdict verdict;
     } known[] = {
         {"DROP", RS_DROP},      {"REJECT", RS_DROP},     {"TARPIT", RS_DROP},
-        {"STEAL", RS_DROP},     {"ACCEPT", RS_ACCEPT},   {"REDIRECT", RS_ACCEPT},
-        {"DNAT", RS_ACCEPT},    {"TPROXY", RS_ACCEPT},   {"QUEUE", RS_ACCEPT},
+        {"STEAL", RS_DROP},     {"ACCEPT", RS_ACCEPT},   {"REDIRECT", RS_MOVE},
+        {"DNAT", RS_MOVE},      {"TPROXY", RS_ACCEPT},   {"QUEUE", RS_ACCEPT},
         {"NFQUEUE", RS_ACCEPT}, {"SYNPROXY", RS_ACCEPT}, {"RETURN", RS_RETURN},
     };
     size_t i;
@@ -362,7 +362,8 @@ static int read_chain(struct reader *reader, char *copy)
     policy = take_word(at, &at);
     if (!chain.name || !policy || !chain.table)
         return -EINVAL;
-    chain.base = !strcmp(chain.name, "INPUT") || !strcmp(chain.name, "PREROUTING");
+    chain.input = !strcmp(chain.name, "INPUT");
+    chain.base = chain.input || !strcmp(chain.name, "PREROUTING");
     chain.match = rs_only(reader->set.host, reader->family == ADDR_IP4 ? RS_IP4 : RS_IP6, false);
     chain.drops = !strcmp(policy, "DROP");
     return rs_add_chain(&reader->set, &chain) ? 0 : -ENOMEM;

@@ -117,7 +117,6 @@ struct sum {
     const struct nft_reader *reader;
     const char *words[3]; /* any of them is a hit */
     long long number;     /* so is this */
-    enum addr_family family;
     uint32_t cases;
     size_t hits;
     bool hit;
@@ -126,13 +125,12 @@ struct sum {
     bool unknown;
 };
 
-static struct values walk(struct sum *sum, void (*fn)(json_t *value, void *arg), json_t *right)
+static void walk(struct sum *sum, void (*fn)(json_t *value, void *arg), json_t *right)
 {
     struct values values = {.reader = sum->reader, .fn = fn, .arg = sum};
 
     each_value(&values, right, 0);
     sum->unknown |= values.unknown;
-    return values;
 }
 
 static void sum_port(json_t *value, void *arg)
@@ -425,7 +423,10 @@ static struct rs_match match_conntrack(const struct nft_reader *reader, const ch
     return rs_who_knows(reader->set.host);
 }
 
-/* To an address of this host, by a way that leads back. */
+/*
+ * To an address of this host, by a way that leads back, which is not by loopback. "fib saddr . iif
+ * oif exists" is true, "missing" false.
+ */
 static struct rs_match match_fib(const struct nft_reader *reader, json_t *fib, const char *op,
                                  json_t *right)
 {
@@ -438,8 +439,9 @@ static struct rs_match match_fib(const struct nft_reader *reader, json_t *fib, c
         to_us |= nft_is_text(flag, "daddr");
     if (!strcmp(nft_text_of(fib, "result"), "type"))
         return match_word(reader, op, right, to_us ? local : unicast, -1, RS_IP4 | RS_IP6);
-    /* "fib saddr . iif oif missing", or 0, or false: not of a packet that could be answered. */
-    return rs_only(reader->set.host, 0, !strcmp(op, "!="));
+    if (!json_is_boolean(right) && !is_number(right, 0) && !nft_is_text(right, "lo"))
+        return rs_who_knows(reader->set.host);
+    return rs_only(reader->set.host, json_is_true(right) ? RS_IP4 | RS_IP6 : 0, !strcmp(op, "!="));
 }
 
 /* "ip saddr . tcp dport { a . b, ... }": what any element may take. */

@@ -71,7 +71,7 @@ static enum rs_verdict verdict_of(const char *kind)
     } known[] = {
         {"drop", RS_DROP},     {"reject", RS_DROP},  {"accept", RS_ACCEPT},
         {"return", RS_RETURN}, {"jump", RS_JUMP},    {"goto", RS_GOTO},
-        {"dnat", RS_ACCEPT},   {"queue", RS_ACCEPT}, {"redirect", RS_ACCEPT},
+        {"dnat", RS_MOVE},     {"queue", RS_ACCEPT}, {"redirect", RS_MOVE},
         {"tproxy", RS_ACCEPT}, {"fwd", RS_ACCEPT},   {"synproxy", RS_ACCEPT},
     };
     size_t i;
@@ -115,12 +115,24 @@ static int read_verdicts(struct nft_reader *reader, json_t *key, json_t *pairs)
     return r;
 }
 
+/* Some of its elements may let in. */
+static int add_unread_map(struct nft_reader *reader)
+{
+    struct rs_rule rule = reader->rule;
+
+    rule.match = rs_both(rule.match, rs_who_knows(reader->set.host));
+    rule.verdict = RS_ACCEPT;
+    return rs_add_rule(reader->chain, &rule);
+}
+
 static int read_vmap(struct nft_reader *reader, json_t *vmap)
 {
     json_t *data = json_object_get(vmap, "data"), *set = json_object_get(data, "set");
     const char *name = json_string_value(data);
 
-    if (name && *name == '@' && !reader->terse)
+    if (name && reader->terse)
+        return add_unread_map(reader);
+    if (name && *name == '@')
         set = json_object_get(nft_find_named(reader, "map", name + 1), "elem");
     return read_verdicts(reader, json_object_get(vmap, "key"), set);
 }
@@ -228,6 +240,7 @@ static int read_chain(struct nft_reader *reader, const json_t *item)
         .table = nft_text_of(item, "table"),
         .name = nft_text_of(item, "name"),
         .base = is_way_in(nft_text_of(item, "hook")),
+        .input = !strcmp(nft_text_of(item, "hook"), "input"),
         .drops = !strcmp(nft_text_of(item, "policy"), "drop"),
     };
     json_t *device = json_object_get(item, "dev");

@@ -18,11 +18,16 @@ void scrape_free(struct metrics *metrics)
 
 /* ---- interfaces ---- */
 
+/* How the gate is on a device of another network namespace cannot be seen; that it is, can. */
 static enum metrics_xdp attached_as(const struct sync_iface *iface)
 {
     const struct gate_link *link = &iface->link;
 
-    if (iface->open_here || (link->state != GATE_LINK_HERE && link->state != GATE_LINK_ELSEWHERE))
+    if (iface->open_here)
+        return METRICS_XDP_NONE;
+    if (link->state == GATE_LINK_ELSEWHERE)
+        return iface->row.mode == STORE_IFACE_NATIVE ? METRICS_XDP_NATIVE : METRICS_XDP_GENERIC;
+    if (link->state != GATE_LINK_HERE)
         return METRICS_XDP_NONE;
     return link->xdp == GATE_XDP_NATIVE    ? METRICS_XDP_NATIVE
            : link->xdp == GATE_XDP_GENERIC ? METRICS_XDP_GENERIC

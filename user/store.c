@@ -564,8 +564,8 @@ int store_verify(struct store *store, struct err *e)
     if (r < 0 || differ)
         return r < 0 ? r : fail_damaged(store, "table length does not fit", e);
     r = query_int(store,
-                  "SELECT EXISTS (" COUNT_KINDS " EXCEPT SELECT kind, entries FROM tally)"
-                  " OR EXISTS (SELECT kind, entries FROM tally WHERE entries <> 0"
+                  "SELECT EXISTS (" COUNT_KINDS " EXCEPT SELECT * FROM tally)"
+                  " OR EXISTS (SELECT * FROM tally WHERE entries <> 0 OR temporary <> 0"
                   " EXCEPT " COUNT_KINDS ")"
                   " OR EXISTS (" COUNT_LISTS " EXCEPT SELECT account, entries FROM list)"
                   " OR EXISTS (SELECT account, entries FROM list WHERE entries <> 0"

@@ -36,7 +36,7 @@
     " INTEGER NOT NULL) STRICT;"                                                               \
     "CREATE TABLE list (account TEXT NOT NULL PRIMARY KEY COLLATE NOCASE, entries INTEGER NOT" \
     " NULL) STRICT, WITHOUT ROWID;"
-#define COUNT_KINDS "SELECT kind, count(*) FROM entry GROUP BY kind"
+#define COUNT_KINDS "SELECT kind, count(*), sum(expires > 0) FROM entry GROUP BY kind"
 #define COUNT_LISTS "SELECT account, count(*) FROM entry GROUP BY account"
 #define ENTRY_TABLE                                                                               \
     "CREATE TABLE entry (id INTEGER PRIMARY KEY AUTOINCREMENT,"                                   \
@@ -116,10 +116,9 @@ static const char migration_2_to_3[] =
         IMAGE_TABLE "PRAGMA user_version = 3;";
 
 /* Version 3 counted when it was asked. */
-static const char migration_3_to_4[] = TALLY_TABLES
-    "INSERT INTO tally SELECT kind, count(*), sum(expires > 0) FROM entry GROUP BY kind;"
-    "INSERT INTO list " COUNT_LISTS ";"
-    "PRAGMA user_version = 4;";
+static const char migration_3_to_4[] = TALLY_TABLES "INSERT INTO tally " COUNT_KINDS ";"
+                                                    "INSERT INTO list " COUNT_LISTS ";"
+                                                    "PRAGMA user_version = 4;";
 
 #define FOREVER_SQL "9223372036854775807" /* UNTIL_FOREVER */
 

@@ -55,9 +55,7 @@ static int read_rest(struct view *view, const char *bpffs, size_t compare_max, s
     if (r < 0)
         return r;
     view->now = gate_now(view->gate, view->settings.clock);
-    r = store_count_ended(view->store, view->now, &view->ended, e);
-    if (r == 0)
-        r = sync_compare(view->store, view->gate, &view->settings, compare_max, &view->check, e);
+    r = sync_compare(view->store, view->gate, &view->settings, compare_max, &view->check, e);
     if (r == 0)
         r = sync_read_ifaces(view->store, view->gate, &view->ifaces, e);
     return r == 0 ? read_counters(view, e) : r;
@@ -106,6 +104,28 @@ int view_open(const char *state, const char *bpffs, size_t compare_max, struct v
     *ret_view = view;
     view = (struct view){0};
     return 0;
+}
+
+struct view_sums view_sum_up(const struct view *view)
+{
+    struct view_sums sums = {0};
+    unsigned int i, verdict;
+
+    for (verdict = 0; verdict < SG_VERDICT_COUNT; verdict++) {
+        struct sg_cell cell = counters_sum_verdict(&view->total, verdict);
+
+        sums.packets[verdict] = cell.packets;
+        sums.bytes[verdict] = cell.bytes;
+        for (i = 0; i < view->settings.n_ports; i++)
+            sums.attempts[verdict] +=
+                counters_sum_port(&view->total, view->settings.ports[i].slot, verdict).attempts;
+    }
+    return sums;
+}
+
+int view_count_ended(struct view *view, struct err *e)
+{
+    return store_count_ended(view->store, view->now, &view->ended, e);
 }
 
 bool view_any_wanted(const struct view *view)

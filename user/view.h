@@ -20,7 +20,7 @@ struct view {
     struct sg_counters total;
     bool stored;    /* there is a store */
     int64_t now;    /* Unix seconds, by the clock that ends are kept by */
-    uint64_t ended; /* entries whose end has come by then */
+    uint64_t ended; /* entries whose end has come by then; of view_count_ended() */
 };
 
 /*
@@ -36,6 +36,17 @@ int view_open(const char *state, const char *bpffs, size_t compare_max, struct v
 int view_open_kernel(const char *bpffs, struct view *ret_view, struct err *e);
 void view_close(struct view *view);
 #define _cleanup_view_ __attribute__((cleanup(view_close)))
+
+/* What rates are made of, by verdict. */
+struct view_sums {
+    uint64_t packets[SG_VERDICT_COUNT], bytes[SG_VERDICT_COUNT];
+    uint64_t attempts[SG_VERDICT_COUNT]; /* at ports that are or were guarded */
+};
+
+struct view_sums view_sum_up(const struct view *view);
+
+/* Costs what there are of them, and so is for who shows it. */
+int view_count_ended(struct view *view, struct err *e);
 
 /* An interface is remembered as attached. */
 bool view_any_wanted(const struct view *view);

@@ -97,6 +97,17 @@ def mode_word(lab):
     return value & 0xff, value >> 8 & 0xff, value >> 16
 
 
+def set_mode_word(lab, word):
+    """As somebody with other tools might."""
+    descriptor = BPF.bpf_obj_get(os.fsencode(lab.mail.path(BPFFS + "/abi1/config")))
+    value, zero = ctypes.create_string_buffer(64 + 65536), ctypes.c_uint32(0)
+    failed = BPF.bpf_map_lookup_elem(descriptor, ctypes.byref(zero), value)
+    struct.pack_into("=Q", value, 24, word)
+    failed = failed or BPF.bpf_map_update_elem(descriptor, ctypes.byref(zero), value, 0)
+    os.close(descriptor)
+    assert not failed, "the settings cannot be written"
+
+
 def boot_ms():
     """CLOCK_BOOTTIME, as deadlines are counted."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000000

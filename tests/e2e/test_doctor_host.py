@@ -11,15 +11,17 @@ import fcntl
 import json
 import pathlib
 import re
+import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 # pylint: disable=wrong-import-position
 import tap
 from examining import doctor, find, show
 from lab import BPFFS, BPFTOOL, MNT, STATE, Lab, can_make, connect_all, needs
-from steady import shifted
+from steady import OFF, set_mode_word, shifted
 
 MAIL = {4: "192.0.2.25", 6: "2001:db8::25"}
 CLIENT = {4: "192.0.2.7", 6: "2001:db8::7"}
@@ -29,8 +31,8 @@ OPEN = (25, 587)        # of the guarded ports, those with a server
 class Servers:
     """Ends each conversation at once."""
 
-    def __init__(self, host):
-        self.socks = host.listen(*OPEN)
+    def __init__(self, host, *ports, address="::"):
+        self.socks = host.listen(*(ports or OPEN), address=address)
         for sock in self.socks:
             sock.setblocking(True)
             threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
@@ -137,6 +139,15 @@ NFT = [
     "table ip t { chain input { type filter hook input priority 5; iif lo accept;"
     " fib daddr type local tcp dport 25 drop; fib daddr type broadcast drop; } }",
     "table ip t { chain input { type filter hook input priority 5; iif lo accept; meta iifname . tcp dport { \"eth0\" . 25, \"lo\" . 587 } drop; } }",
+    # Where to is not what the packet says.
+    "table inet t { chain n { type nat hook prerouting priority -100; iif lo accept;"
+    " tcp dport 25 redirect to :587; } chain input { type filter hook input priority 0;"
+    " policy drop; iif lo accept; meta l4proto icmpv6 accept; ct state established accept;"
+    " tcp dport 587 accept; } }",
+    "table inet t { chain sub { meta mark 7 return; tcp dport 25 accept; }"
+    " chain input { type filter hook input priority 0; iif lo accept; jump sub;"
+    " tcp dport { 25, 587 } drop; } }",
+    INPUT % "fib saddr . iif oif exists tcp dport 25 accept; tcp dport { 25, 587 } drop",
     # By their sources: the client is none of them.
     INPUT % "ip saddr 198.51.100.0/24 tcp dport 25 drop; ip saddr . tcp dport"
             " { 198.51.100.1 . 587 } drop",
@@ -172,6 +183,24 @@ def nftables():
         row = only(lab, "firewall", "warn", "drops ports 25, 587 (IPv4, IPv6) for some or most")
         assert "nft, table inet t, chain input: its policy" in row["message"], row
         assert not blocked(lab)
+        # By a way that the gate is not on: no mail that it guards comes by that.
+        lab.mail.ip("link add eth1 type veth peer name p1", "link set eth1 up",
+                    "address add 192.0.3.1/24 dev eth1")
+        load(lab, INPUT % "iifname \"eth1\" drop")
+        assert find(doctor(lab), "coverage", interface="eth1", status="FAIL")
+        only(lab, "firewall", "ok", "no rule of another packet filter drops guarded ports")
+        # More than is read: what is in the sets is left out, and what they are asked is not known.
+        chain = '{"chain":{"family":"inet","table":"t","name":"%s","handle":1,"hook":"%s",' \
+                '"policy":"drop"}}'
+        rule = '{"rule":{"family":"inet","table":"t","chain":"a","handle":2,"expr":[{"match":' \
+               '{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":"@p"}},' \
+               '{"accept":null}]}}'
+        text = f'{{"nftables":[{chain % ("a", "prerouting")},{chain % ("b", "input")},{rule},' \
+               '{"set":{"family":"inet","table":"t","name":"p","handle":3}}]}'
+        put_tool(lab, "nft", f"#!/bin/sh\ncase $1 in -jt) echo '{text}';;"
+                             " *) head -c 17000000 /dev/zero | tr '\\0' ' ';; esac\n")
+        only(lab, "firewall", "warn", "nft, table inet t, chain b: its policy")
+        lab.mail.run("umount", "/usr/sbin/nft")
 
 
 IPTABLES = [
@@ -262,7 +291,8 @@ def compiler():
     with Lab() as lab:
         row = only(lab, "jit", "warn", "interpreted", **say(f"echo 0 >{switch}"))
         assert row["remedy"].startswith("sysctl -w net.core.bpf_jit_enable=1 && smtpgate sync ")
-        only(lab, "jit", "ok", "compiled", **say(f"echo 1 >{switch}"))
+        for number in (1, 2):       # 2: and says so in the kernel's log
+            only(lab, "jit", "ok", "compiled", **say(f"echo {number} >{switch}"))
         only(lab, "jit", "unknown", "cannot be read", **say(f"mkdir {switch}"))
         only(lab, "jit", "ok", "no switch", **say("true"))
         only(lab, "kernel", "ok", "all that the gate needs")
@@ -304,12 +334,18 @@ def pins():
         row = only(lab, "bpffs", "warn", "missing: budget")
         follow(lab, row)
         only(lab, "bpffs", "ok", "all maps are pinned")
+        (maps / "budget").unlink()
+        lab.mail.run(BPFTOOL, "map", "create", BPFFS + "/abi1/budget", "type", "array", "key", "4",
+                     "value", "4", "entries", "1", "name", "other")
+        follow(lab, only(lab, "bpffs", "warn", "of another version: budget"))
+        only(lab, "bpffs", "ok", "all maps are pinned")
         maps.chmod(0o777)
         row = only(lab, "bpffs", "FAIL", "can be written to by others")
         lab.mail.run("sh", "-c", row["remedy"])
         (maps / "allow6").unlink()
         row = only(lab, "bpffs", "FAIL", "missing: allow6")
         only(lab, "links", "FAIL", "does not decide by the pinned list")
+        assert find(doctor(lab), "coverage", status="FAIL"), "such a program covers nothing"
         follow(lab, row)
         assert not find(doctor(lab), "links", status="FAIL")
         only(lab, "bpffs", "ok", "all maps are pinned")
@@ -405,7 +441,21 @@ def under_way():
         with open(lab.mail.path(STATE + "/lock"), "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             only(lab, "list", "unknown", "a change is under way")
+            # status waits a moment for it to end, and looks again.
+            status = subprocess.Popen(lab.command("-j", "status"), env=lab.env,
+                                      stdout=subprocess.PIPE)
+            time.sleep(0.2)
+            value = ["value", *["0"] * 24]
+            value[1] = "32"
+            lab.mail.run(BPFTOOL, "map", "update", "pinned", BPFFS + "/abi1/allow4",
+                         *key4(CLIENT[4]), *value)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert json.loads(status.communicate(timeout=20)[0])["in_sync"] is True
+        lab.mail.run(BPFTOOL, "map", "delete", "pinned", BPFFS + "/abi1/allow4", *key4(CLIENT[4]))
         follow(lab, only(lab, "list", "FAIL", "lacks 1 prefixes"))
+        only(lab, "list", "ok", "all of 2 prefixes")
+        set_mode_word(lab, OFF)
+        follow(lab, only(lab, "list", "FAIL", "ports or mode in the kernel are not"))
         only(lab, "list", "ok", "all of 2 prefixes")
 
 
@@ -440,6 +490,15 @@ def families():
         only(lab, "ipv6", "warn", "ports 25, 587 can be reached by IPv4")
         lab.gate("-qy", "disable")
         only(lab, "ipv6", "ok", "off")
+    with Lab() as lab:      # who listens on one address only
+        lab.client = lab.host("client")
+        lab.link(lab.mail, "eth0", lab.client, "eth0")
+        lab.mail.address("eth0", MAIL[4] + "/24", MAIL[6] + "/64")
+        Servers(lab.mail, 25, address=MAIL[6])
+        lab.gate("-q", "add", CLIENT[6])
+        only(lab, "ipv6", "ok", "each family")
+        Servers(lab.mail, 587, address=MAIL[4])
+        only(lab, "ipv6", "warn", "port 587 can be reached by IPv4")
 
 
 @tap.test
@@ -461,10 +520,41 @@ def balancer():
 
 
 @tap.test
+def no_balancer():
+    """from whom all come may be far away, this host, or one of many in a listed network"""
+    def come(host, source, count=130):
+        state = "open" if source.startswith("192.0.2.") else "blocked"
+        connect_all(host, [(source, MAIL[4], 587, state)] * count, patience=0.1)
+
+    def hosts(lab, *addresses):
+        lab.client.address("eth0", *(a + "/32" for a in addresses))
+        lab.mail.ip(*(f"route add {a}/32 dev eth0" for a in addresses))
+    with make() as lab:     # blocked ones, who are no neighbours by their networks
+        hosts(lab, "203.0.113.7")
+        come(lab.client, "203.0.113.7")
+        only(lab, "balancer", "ok", "no neighbour stands in for all others (")
+    with make() as lab:     # but may be by the kind of address
+        hosts(lab, "10.9.9.9")
+        come(lab.client, "10.9.9.9")
+        only(lab, "balancer", "warn", "connections come from 10.9.9.9, a neighbour")
+        lab.gate("-qy", "delete", CLIENT[4])
+        lab.gate("-q", "add", "192.0.2.0/24")
+        come(lab.client, CLIENT[4], 10)
+        only(lab, "balancer", "ok", "no neighbour stands in for all others (")
+    with make() as lab:
+        lab.gate("-q", "add", MAIL[4], MAIL[6])
+        lab.gate("-q", "attach", "lo")
+        come(lab.mail, MAIL[4])
+        only(lab, "balancer", "ok", "no neighbour stands in for all others (")
+
+
+@tap.test
 def plugin():
     """--nagios: the numbers of the first line are those of the JSON; the exit codes are its own"""
     with make() as lab:
+        lab.mail.sysctl("ipv4/tcp_fastopen", 0x203)     # a warning, which weighs less
         rows = doctor(lab)
+        assert find(rows, "sysctls", status="warn")
         line = lab.gate("doctor", "--nagios", ok=3).out.splitlines()[0]
         numbers = dict(part.split("=") for part in line.split("|")[1].split())
         assert line.startswith("SMTPGATE UNKNOWN - "), line

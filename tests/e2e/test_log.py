@@ -16,7 +16,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 # pylint: disable=wrong-import-position
 import lab as labs
 import tap
-from lab import BPFFS, Lab
+from healing import traced
+from lab import BPFFS, BPFTOOL, Lab
+from steady import OFF, set_mode_word
 
 PATIENCE = 10
 JOURNALD = "/lib/systemd/systemd-journald"
@@ -143,6 +145,11 @@ def journal():
         gate("undo")
         (event,) = log.events(1)
         is_event(event, EVENT="settings", PORTS="25,465,587", PORTS_BEFORE="465,587")
+        gate("set", "realm", "mail.example")
+        (event,) = log.events(1)
+        is_event(event, EVENT="settings", PORTS_BEFORE="25,465,587")
+        # A change that was not made is none.
+        traced(lab, "edit", "192.0.2.1", "--remark", "y", inject="fdatasync:error=EIO", ok=5)
         gate("attach", "eth0")
         (event,) = log.events(1)
         is_event(event, EVENT="attach", REPLACED=1)
@@ -152,6 +159,18 @@ def journal():
         gate("sync")
         (event,) = log.events(1)
         is_event(event, EVENT="heal", CORRECTED=1, PRIORITY=4)
+        # Or switched it off.
+        set_mode_word(lab, OFF)
+        gate("sync")
+        (event,) = log.events(1)
+        is_event(event, EVENT="heal", CORRECTED=0, PRIORITY=4)
+        gate("sync")    # which finds nothing, and is no event
+        # Or cut the link.
+        pin, = lab.link_pins()
+        lab.mail.run(BPFTOOL, "link", "detach", "pinned", f"{BPFFS}/{pin}")
+        gate("sync")
+        (event,) = log.events(1)
+        is_event(event, EVENT="attach", INTERFACE="eth0", REPLACED=0)
         gate("-y", "delete", "192.0.2.1", "192.0.2.2")
         listed, mode = log.events(2)
         is_event(listed, EVENT="list", ADDED=0, DELETED=2, EDITED=0)

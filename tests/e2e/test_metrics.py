@@ -402,6 +402,25 @@ def odd_names():
     assert all(got[k] >= v for k, v in start.items() if k[0].endswith("_total"))
 
 
+@tap.test
+def moved_device():
+    """a device that was taken to another namespace is guarded still, unless a new one has its name"""
+    with lab.Lab() as host:
+        def guarded():
+            got = parse(host.gate("metrics").out)
+            return sum(got[key("interface_attached", interface="eth7", xdp_mode=mode)]
+                       for mode in ("native", "generic"))
+        other = host.host("other")
+        host.mail.ip("link add eth7 type veth peer name p7", "link set eth7 up")
+        host.gate("-q", "attach", "eth7")
+        assert guarded() == 1 and host.gate("status", "--check")
+        lab.execute(["nsenter", f"--target={host.mail.pid}", "--net", "--", "ip", "link", "set",
+                     "eth7", "netns", str(other.pid)])
+        assert guarded() == 1 and host.gate("status", "--check")
+        host.mail.ip("link add eth7 type veth peer name p8", "link set eth7 up")
+        assert guarded() == 0 and host.gate("status", "--check", ok=1)
+
+
 # ---- when something is wrong ----
 
 @tap.test
@@ -734,12 +753,17 @@ def exporter_starts():
         assert "hint:" in SITE.gate("exporter", *words, ok=2).err
     assert SITE.gate("exporter", "--listen", "192.0.2.200:1", ok=5).out == ""
     # As systemd does it.
-    listener = SITE.mail.listen(PORT, address="127.0.0.1")[0]
-    process = SITE.mail.start(
-        "sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh", PROGRAM, "exporter",
-        env=SITE.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        pass_fds=(3, listener.fileno()), preexec_fn=lambda: os.dup2(listener.fileno(), 3))
-    listener.close()
+    def start(sock):
+        process = SITE.mail.start(
+            "sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh", PROGRAM, "exporter",
+            env=SITE.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            pass_fds=(3, sock.fileno()), preexec_fn=lambda: os.dup2(sock.fileno(), 3))
+        sock.close()
+        return process
+    process = start(SITE.mail.socket(socket.AF_INET, socket.SOCK_STREAM))
+    assert b"no listening socket" in process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 2
+    process = start(SITE.mail.listen(PORT, address="127.0.0.1")[0])
     try:
         assert SITE.get()[0] == 200
     finally:

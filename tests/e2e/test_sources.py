@@ -344,6 +344,12 @@ def rates():
         drops = [row for row in line["reasons"]
                  if (row["reason"], row["verdict"]) == ("unlisted", "drop")]
         assert drops[0]["packets"] == 40, line
+        # Counters that begin anew have no rate, and do not end it.
+        lab.mail.run("sh", "-c", f"rm -r {BPFFS}")
+        lab.gate("-q", "sync")
+        for _ in range(2):
+            line = json.loads(watch.stdout.readline())
+            assert all(0 <= row[name] < 1000 for row in line["rates"] for name in sums), line
         watch.stdout.close()
         watch.wait(5)
         assert {name: round(n) for name, n in sums.items()} == {

@@ -472,7 +472,9 @@ def live(term):
     term.type("?")
     term.wait(r"let the selected source in", gone=(row("198.18.0.1"),))
     term.type("x")
-    term.wait(r"PAUSED", row("198.18.0.1"), gone=(row("198.18.0.3"),))
+    shown = term.wait(r"PAUSED", row("198.18.0.1"), gone=(row("198.18.0.3"),))
+    time.sleep(1.2)     # a reading's time
+    assert term.screen() == shown, "it does not stand still"
     term.type("Space")
     term.wait(row("198.18.0.3"), gone=("PAUSED",))
     term.quit()

@@ -114,12 +114,34 @@ static void test_listen(void **state)
     close(fd);
 }
 
+/* IPv6's "any" takes IPv4 too, as the sockets of systemd do, whatever this host's default is. */
+static void test_any(void **state)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd, client = socket(AF_INET, SOCK_STREAM, 0);
+    struct endpoint endpoint;
+    struct err e = {0};
+
+    (void)state;
+    assert_int_equal(addr_parse("::", &endpoint.address, NULL), 0);
+    endpoint.port = free_port();
+    name.sin_port = htons(endpoint.port);
+    if (endpoint_listen(&endpoint, &fd, &e) == -EAFNOSUPPORT) {
+        close(client);
+        skip(); /* a kernel without IPv6 */
+    }
+    assert_int_equal(connect(client, (struct sockaddr *)&name, sizeof(name)), 0);
+    close(client);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_bad),
         cmocka_unit_test(test_listen),
+        cmocka_unit_test(test_any),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,6 +78,8 @@ static char *summary(const struct ruleset_findings *findings)
 #define META(key)   "{\"meta\":{\"key\":\"" key "\"}}"
 #define CT(key)     "{\"ct\":{\"key\":\"" key "\"}}"
 #define PORT(right) MATCH("==", FIELD("tcp", "dport"), right)
+#define FIB_OIF     "{\"fib\":{\"result\":\"oif\",\"flags\":[\"saddr\",\"iif\"]}}"
+#define MARK        MATCH("==", META("mark"), "5")
 #define DROP        "{\"drop\":null}"
 #define ACCEPT      "{\"accept\":null}"
 #define ALSO        ","
@@ -214,6 +216,11 @@ static const struct {
                                      "\"iif\"]}}",
                                      "false") ALSO DROP),
      ""},
+    {INPUT("drop") RULE("2", MATCH("==", FIB_OIF, "true") ALSO ACCEPT), ""},
+    {INPUT("accept") RULE("2", MATCH("!=", FIB_OIF, "0") ALSO PORT("25") ALSO DROP),
+     "25/46 " H("2")},
+    {INPUT("drop") RULE("2", MATCH("==", FIB_OIF, "\"lo\"") ALSO ACCEPT), "25,465,587/46 policy"},
+    {INPUT("drop") RULE("2", MATCH("==", FIB_OIF, "\"eth0\"") ALSO ACCEPT), ""},
     {INPUT("drop") RULE("2", MATCH("==", "{\"fib\":{\"result\":\"type\",\"flags\":\"daddr\"}}",
                                    "\"local\"") ALSO ACCEPT),
      ""},
@@ -237,6 +244,45 @@ static const struct {
      ""},
     {INPUT("accept") RULE("2", "{\"jump\":{\"target\":\"gone\"}}") RULE("3", PORT("25") ALSO DROP),
      "25/46 " H("3")},
+    /* who may have left a chain is not dropped there, but accepted, or dropped behind it */
+    {INPUT("accept") "," CHAIN_OF("inet", "sub", "") RULE("2", "{\"jump\":{\"target\":\"sub\"}}")
+         RULE("3", DROP) RULE_IN("sub", "4", MARK ALSO "{\"return\":null}")
+             RULE_IN("sub", "5", PORT("465") ALSO DROP) RULE_IN("sub", "6", PORT("25") ALSO ACCEPT),
+     "465,587/46 " H("3")},
+    {INPUT("accept") "," CHAIN_OF("inet", "sub", "")
+         RULE("2", MARK ALSO "{\"goto\":{\"target\":\"sub\"}}")
+             RULE_IN("sub", "3", PORT("25") ALSO ACCEPT) RULE("4", DROP),
+     ""},
+    {INPUT("drop") "," CHAIN_OF("inet", "sub", "")
+         RULE("2", MARK ALSO "{\"goto\":{\"target\":\"sub\"}}")
+             RULE_IN("sub", "3", PORT("25") ALSO ACCEPT),
+     "465,587/46 policy"},
+    {INPUT("accept") "," CHAIN_OF("inet", "sub", "") RULE("2", "{\"jump\":{\"target\":\"sub\"}}")
+         RULE("3", PORT("25") ALSO DROP)
+             RULE_IN("sub", "4",
+                     MATCH("!=", FIELD("ip", "saddr"), "\"198.51.100.1\"") ALSO "{\"return\":null}")
+                 RULE_IN("sub", "5", MATCH("==", META("nfproto"), "\"ipv4\"") ALSO ACCEPT),
+     "25/46~ " H("3")},
+    {INPUT("accept") "," CHAIN_OF("inet", "sub", "")
+         RULE("2", MATCH("==", FIELD("ip", "saddr"), "\"198.51.100.1\"") ALSO
+              "{\"goto\":{\"target\":\"sub\"}}") RULE("3", PORT("25") ALSO DROP),
+     "25/46~ " H("3")},
+    /* what is sent elsewhere meets no rule of its port's where it comes in, but before */
+    {INPUT("drop") "," CHAIN_OF("inet", "nat", ",\"hook\":\"prerouting\"")
+         RULE_IN("nat", "2", PORT("25") ALSO "{\"redirect\":{\"port\":2525}}")
+             RULE_IN("nat", "3",
+                     MATCH("==", META("nfproto"), "\"ipv4\"") ALSO PORT("465") ALSO
+                     "{\"dnat\":{\"addr\":\"172.17.0.2\",\"port\":465}}"),
+     "465,587/46 policy"},
+    {INPUT("accept") "," CHAIN_OF("inet", "raw", ",\"hook\":\"prerouting\"") RULE_IN(
+         "raw", "2", PORT("25") ALSO DROP) "," CHAIN_OF("inet", "nat", ",\"hook\":\"prerouting\"")
+         RULE_IN("nat", "3", "{\"redirect\":{\"port\":2525}}") RULE("4", DROP),
+     "25/46 " H("2")},
+    {INPUT("drop") "," CHAIN_OF("inet", "nat", ",\"hook\":\"prerouting\"")
+         RULE_IN("nat", "2",
+                 MATCH("==", FIELD("ip", "saddr"), "\"198.51.100.1\"") ALSO
+                 "{\"redirect\":{\"port\":2525}}"),
+     "25,465,587/46 policy"},
 };
 
 static void read_nft(const char *items, bool terse, struct ruleset_findings *findings)
@@ -284,6 +330,10 @@ static void test_nft_words(void **state)
                                                                                       ALSO DROP),
              true, &findings);
     assert_int_equal(findings.count, 0);
+    read_nft(INPUT("drop")
+                 RULE("2", "{\"vmap\":{\"key\":" FIELD("tcp", "dport") ",\"data\":\"@m\"}}"),
+             true, &findings);
+    assert_int_equal(findings.count, 0);
     read_nft(INPUT("accept")
                  RULE("2", MATCH("==", FIELD("ip", "saddr"), "\"198.51.100.1\"") ALSO DROP),
              false, &findings);
@@ -304,6 +354,12 @@ static void test_compat(void **state)
     assert_true(findings.compat4);
     assert_false(findings.compat6);
     assert_string_equal(summary(&findings), "25,465,587/46 policy");
+    /* What is read second may say that packets never get to what was read first. */
+    assert_int_equal(ruleset_read_iptables("*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j DNAT"
+                                           " --to-destination 172.17.0.2\nCOMMIT\n",
+                                           ADDR_IP4, "iptables", &host, &findings),
+                     0);
+    assert_string_equal(summary(&findings), "25,465,587/6 policy");
 }
 
 /* ---- iptables ---- */
@@ -376,6 +432,14 @@ static const struct {
      " -j DROP\nCOMMIT\n*nat\n:PREROUTING ACCEPT [1:2]\n-A PREROUTING -p tcp -m tcp --dport 25 -j"
      " REDIRECT --to-ports 2525\n-A PREROUTING -p tcp -j CHAIN_THAT_IS_NONE\nCOMMIT\n",
      "587/4 -A PREROUTING -p tcp -m tcp --dport 587 -j DROP"},
+    /* a container's published port, past a filter of the host's */
+    {FILTER("DROP", "") "*nat\n:PREROUTING ACCEPT [0:0]\n:DOCKER - [0:0]\n-A PREROUTING -m addrtype"
+                        " --dst-type LOCAL -j DOCKER\n-A DOCKER ! -i docker0 -p tcp -m tcp --dport"
+                        " 25 -j DNAT --to-destination 172.17.0.2:25\nCOMMIT\n",
+     "465,587/4 policy"},
+    {FILTER("ACCEPT", "-A INPUT -j sub\n-A INPUT -p tcp -j DROP\n-A sub -m recent --rcheck --name x"
+                      " --mask 255.255.255.255 --rsource -j RETURN\n-A sub -j ACCEPT\n"),
+     ""},
     {"# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n", ""},
 };
 

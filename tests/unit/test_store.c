@@ -354,6 +354,10 @@ static void test_counts_that_lie(void **state)
     static const char *const lies[][2] = {
         {"UPDATE tally SET entries = entries + 1 WHERE kind = 1",
          "UPDATE tally SET entries = entries - 1 WHERE kind = 1"},
+        {"UPDATE tally SET temporary = 1 WHERE kind = 1",
+         "UPDATE tally SET temporary = 0 WHERE kind = 1"},
+        {"DELETE FROM tally WHERE kind = 0", "INSERT INTO tally VALUES (0, 1, 0)"},
+        {"DELETE FROM list", "INSERT INTO list VALUES ('', 2)"},
         {"UPDATE tally SET kind = 7 WHERE kind = 0", "UPDATE tally SET kind = 0 WHERE kind = 7"},
         {"UPDATE list SET entries = entries - 1", "UPDATE list SET entries = entries + 1"},
         {"INSERT INTO list VALUES ('nobody', 2)", "DELETE FROM list WHERE account = 'nobody'"},
