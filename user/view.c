@@ -66,6 +66,9 @@ static int read_all(struct view *view, const char *state, const char *bpffs, siz
 {
     int r = read_store(view, state, e);
 
+    /* That there are too many is known without reading as many. */
+    if (view->counts.prefixes > compare_max)
+        compare_max = 0;
     return r == 0 ? read_rest(view, bpffs, compare_max, e) : r;
 }
 
