@@ -205,6 +205,11 @@ def status(pid):
                 pathlib.Path(f"/proc/{pid}/status").read_text("ascii").splitlines())
 
 
+def session(pid):
+    """The number of its session."""
+    return pathlib.Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[3]
+
+
 SITE = None
 
 
@@ -661,10 +666,14 @@ def exporter_rights():
                      if line.split()[3] == "0A"}
         assert len(listening) == 1
         assert listening <= sockets(child) and not listening & sockets(parent)
-    # It is the service's own user where there is one.
+        # Nothing to print to, and no terminal to type into.
+        assert {os.readlink(f"/proc/{child}/fd/{n}") for n in range(3)} == {"/dev/null"}
+        assert session(child) != session(parent)
+    # It is a user of its own where there is one: the service's may read the list.
     users = SITE.mail.path(lab.MNT + "/passwd")
     users.write_text(pathlib.Path("/etc/passwd").read_text("utf-8")
-                     + "smtpgate:x:64990:64991::/nonexistent:/usr/sbin/nologin\n")
+                     + "smtpgate:x:64992:64993::/nonexistent:/usr/sbin/nologin\n"
+                     + "smtpgate-exporter:x:64990:64991::/nonexistent:/usr/sbin/nologin\n")
     SITE.mail.run("mount", "--bind", lab.MNT + "/passwd", "/etc/passwd")
     try:
         with SITE.exporter() as process:
@@ -719,6 +728,18 @@ def exporter_load():
         assert SITE.get(source="127.0.0.2")[0] == 200
         for sock in lazy:
             sock.close()
+        # As many as may be, and all of them gone: who waited for that is let in.
+        child = family(process.pid)[2]
+        full = [SITE.connect(f"127.0.1.{i}") for i in range(5) for _ in range(32)]
+        waiting = SITE.connect("127.0.0.5")
+        waiting.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        lab.until(lambda: len(os.listdir(f"/proc/{child}/fd")) > 128, PATIENCE)
+        os.kill(child, signal.SIGSTOP)      # so that it sees all of it at once
+        for sock in full:
+            sock.close()
+        os.kill(child, signal.SIGCONT)
+        assert waiting.recv(12) == b"HTTP/1.1 200" and SITE.get()[0] == 200
+        waiting.close()
         assert process.poll() is None and sorted(os.listdir(f"/proc/{parent}/fd")) == files
 
 
