@@ -155,6 +155,14 @@ static void family_json(const struct metrics_family *family, void *arg)
                                                     family->help, "samples", rows->samples));
 }
 
+/* JSON's numbers here have a sign: a counter that is wrong shall not look like a negative one. */
+static json_t *value_json(const struct metrics_sample *sample)
+{
+    if (sample->infinite)
+        return json_null();
+    return json_integer(sample->value > INT64_MAX ? INT64_MAX : (json_int_t)sample->value);
+}
+
 static void sample_json(const struct metrics_sample *sample, void *arg)
 {
     struct rows *rows = arg;
@@ -163,10 +171,8 @@ static void sample_json(const struct metrics_sample *sample, void *arg)
 
     for (i = 0; i < sample->n_labels; i++)
         json_object_set_new(labels, sample->labels[i].name, json_string(sample->labels[i].value));
-    json_array_append_new(
-        rows->samples,
-        json_pack("{s:o, s:o}", "labels", labels, "value",
-                  sample->infinite ? json_null() : json_integer((json_int_t)sample->value)));
+    json_array_append_new(rows->samples,
+                          json_pack("{s:o, s:o}", "labels", labels, "value", value_json(sample)));
 }
 
 static json_t *metrics_json(const struct metrics *metrics)

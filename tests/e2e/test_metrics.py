@@ -531,6 +531,11 @@ def policy_answers():
     for other in (b"x" * 128, kept[:64], kept + b"x"):
         counts.write_bytes(other)
         assert ask(*asked) == answers and results() == [0] * 5 and counts.read_bytes() == other
+    # Whoever may write it can make the numbers anything, and no more: they are no negative ones.
+    counts.write_bytes(kept[:16] + b"\xff" * 112)
+    assert results() == [float(2 ** 64 - 1)] * 5
+    family_of = {f["name"]: f["samples"] for f in SITE.json("metrics")["metrics"]}
+    assert {s["value"] for s in family_of["smtpgate_policy_requests_total"]} == {2 ** 63 - 1}
     counts.write_bytes(kept)
     counts.chmod(0o440)     # may not be written by the service
     assert ask(*asked) == answers and results() == [243, 162, 82, 1, 81]
