@@ -66,6 +66,18 @@ static int open_directory(const char *path, const char **ret_name, int *ret_fd, 
     return 0;
 }
 
+/* Only a file is replaced: a device or a link of that name (/dev/null, /dev/stdout) is wanted. */
+static int check_name(int dir, const char *name, const char *shown, struct err *e)
+{
+    struct stat st;
+
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || S_ISREG(st.st_mode))
+        return 0;
+    err_set(e, 0, EXIT_REFUSED, "%s is there and is no regular file; it stays as it was", shown);
+    err_hint(e, "name a file; to print the metrics: smtpgate metrics");
+    return -EEXIST;
+}
+
 /* Hidden, and not ending in .prom: collectors take all that does. Nobody can know it in advance. */
 static int make_temporary(int dir, const char *name, char temporary[NAME_MAX + 1])
 {
@@ -127,6 +139,9 @@ static int write_textfile(const struct cmd_context *ctx, const char *path, const
     if (r < 0)
         return r;
     text_escape(path, shown, sizeof(shown));
+    r = check_name(dir, name, shown, e);
+    if (r < 0)
+        return r;
     r = ctx->dry_run ? 0 : replace(dir, name, text, length);
     if (r < 0)
         return err_set(e, r, r == -EACCES || r == -EPERM ? EXIT_DENIED : EXIT_REFUSED,

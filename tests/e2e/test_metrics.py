@@ -582,19 +582,22 @@ def textfile_fails():
     file = SITE.mail.path(TEXTFILE)
     words = ("metrics", "--textfile", TEXTFILE)
     SITE.gate(*words)
-    # A link that somebody put there is replaced, not followed.
+    # What is no file stays, and a link is not followed: /dev/null and /dev/stdout are wanted.
     victim = SITE.mail.path(lab.MNT + "/victim")
     victim.write_text("mine\n")
+    for make in (lambda: os.symlink(lab.MNT + "/victim", file), lambda: os.mkfifo(file), file.mkdir,
+                 lambda: SITE.mail.run("mknod", TEXTFILE, "c", "1", "3")):
+        file.unlink()
+        make()
+        before = file.lstat()
+        assert "is no regular file" in SITE.gate(*words, ok=5).err
+        assert SITE.json("-n", *words, ok=5)["error"]["code"] == 5
+        assert file.lstat().st_ino == before.st_ino and os.listdir(file.parent) == [file.name]
+        if file.is_dir():
+            file.rmdir()
+            file.touch()
+    assert victim.read_text() == "mine\n"
     file.unlink()
-    os.symlink(lab.MNT + "/victim", file)
-    SITE.gate(*words)
-    assert victim.read_text() == "mine\n" and not file.is_symlink()
-    # A directory of that name.
-    file.unlink()
-    file.mkdir()
-    SITE.gate(*words, ok=5)
-    assert os.listdir(file.parent) == ["smtpgate.prom"]
-    file.rmdir()
     # A full disk.
     SITE.mail.run("mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(pathlib.Path(TEXTFILE).parent))
     file.write_text("old\n")
