@@ -6,7 +6,8 @@
  *
  * The file is not made here: whoever counts has no right to make one. An empty file that root made
  * for the service (tmpfiles.d) is filled by the first that counts; without it nothing is counted,
- * and nothing fails. Who may write to it can make the numbers anything, and no more than that.
+ * and nothing fails. Who may write to it can make the numbers anything, and, by cutting it off
+ * again and again, end a process that is about to count: so nobody but the service and root may.
  */
 #ifndef SMTPGATE_ANSWERS_H
 #define SMTPGATE_ANSWERS_H

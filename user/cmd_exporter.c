@@ -9,6 +9,7 @@
  *
  * Each ends when the other does. No signal is caught: there is nothing to clean up.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,8 +25,8 @@
 #include "rights.h"
 #include "scrape.h"
 
-/* Whose rights the child has, if there is such a user. */
-#define CHILD_USER "smtpgate"
+/* Whose rights the child has, if there is such a user: not one who may read the list. */
+#define CHILD_USER "smtpgate-exporter"
 
 #define FRESH_MS 1000
 
@@ -154,10 +155,25 @@ static void answer_get(const char *path, const char *accept, struct http_answer 
             (struct http_answer){404, "text/plain; charset=utf-8", missing, sizeof(missing) - 1};
 }
 
+/* What the parent prints to, and a terminal that it may have, which could be made to type. */
+static int leave_terminal(struct err *e)
+{
+    _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int fd;
+
+    for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (null < 0 || dup2(null, fd) < 0)
+            return err_set(e, -errno, EXIT_REFUSED, "cannot open /dev/null: %s", strerror(errno));
+    return setsid() < 0 ? err_set(e, -errno, EXIT_REFUSED, "setsid: %s", strerror(errno)) : 0;
+}
+
 static int prepare_child(pid_t parent, struct err *e)
 {
     const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    int r = leave_terminal(e);
 
+    if (r < 0)
+        return r;
     if (!rights_drop_all(CHILD_USER)) {
         err_set(e, 0, EXIT_REFUSED, "the process that speaks HTTP cannot give up its rights");
         err_hint(e, "in a unit it needs CAP_SETUID and CAP_SETGID, or a User= other than root");

@@ -66,6 +66,18 @@ static int open_directory(const char *path, const char **ret_name, int *ret_fd, 
     return 0;
 }
 
+/* Only a file is replaced: a device or a link of that name (/dev/null, /dev/stdout) is wanted. */
+static int check_name(int dir, const char *name, const char *shown, struct err *e)
+{
+    struct stat st;
+
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || S_ISREG(st.st_mode))
+        return 0;
+    err_set(e, 0, EXIT_REFUSED, "%s is there and is no regular file; it stays as it was", shown);
+    err_hint(e, "name a file; to print the metrics: smtpgate metrics");
+    return -EEXIST;
+}
+
 /* Hidden, and not ending in .prom: collectors take all that does. Nobody can know it in advance. */
 static int make_temporary(int dir, const char *name, char temporary[NAME_MAX + 1])
 {
@@ -127,6 +139,9 @@ static int write_textfile(const struct cmd_context *ctx, const char *path, const
     if (r < 0)
         return r;
     text_escape(path, shown, sizeof(shown));
+    r = check_name(dir, name, shown, e);
+    if (r < 0)
+        return r;
     r = ctx->dry_run ? 0 : replace(dir, name, text, length);
     if (r < 0)
         return err_set(e, r, r == -EACCES || r == -EPERM ? EXIT_DENIED : EXIT_REFUSED,
@@ -155,6 +170,14 @@ static void family_json(const struct metrics_family *family, void *arg)
                                                     family->help, "samples", rows->samples));
 }
 
+/* JSON's numbers here have a sign: a counter that is wrong shall not look like a negative one. */
+static json_t *value_json(const struct metrics_sample *sample)
+{
+    if (sample->infinite)
+        return json_null();
+    return json_integer(sample->value > INT64_MAX ? INT64_MAX : (json_int_t)sample->value);
+}
+
 static void sample_json(const struct metrics_sample *sample, void *arg)
 {
     struct rows *rows = arg;
@@ -163,10 +186,8 @@ static void sample_json(const struct metrics_sample *sample, void *arg)
 
     for (i = 0; i < sample->n_labels; i++)
         json_object_set_new(labels, sample->labels[i].name, json_string(sample->labels[i].value));
-    json_array_append_new(
-        rows->samples,
-        json_pack("{s:o, s:o}", "labels", labels, "value",
-                  sample->infinite ? json_null() : json_integer((json_int_t)sample->value)));
+    json_array_append_new(rows->samples,
+                          json_pack("{s:o, s:o}", "labels", labels, "value", value_json(sample)));
 }
 
 static json_t *metrics_json(const struct metrics *metrics)

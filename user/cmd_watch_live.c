@@ -147,12 +147,12 @@ static void show(struct live *live)
 
 /* ---- letting in ---- */
 
-/* As add would be typed: history shows it. */
+/* As add would be typed: history shows it. A long remark is cut, between characters. */
 static void write_line(const struct live *live, char *address, char *line, size_t size)
 {
-    char remark[sizeof(live->prompt.text) * 4];
+    char remark[151];
 
-    snprintf(line, size, "watch: add %s%s%.150s%s", address, live->prompt.len ? " --remark '" : "",
+    snprintf(line, size, "watch: add %s%s%s%s", address, live->prompt.len ? " --remark '" : "",
              text_escape(live->prompt.text, remark, sizeof(remark)), live->prompt.len ? "'" : "");
 }
 

@@ -22,6 +22,7 @@ struct doctor_firewall {
     bool none; /* there is no other packet filter in the kernel */
     struct ruleset_findings findings;
     struct err error; /* no message: all rules were read */
+    int64_t left_ms;  /* for reading them */
 };
 
 void doctor_judge_firewall(struct doctor_list *list, const struct doctor_firewall *firewall);

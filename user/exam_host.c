@@ -116,7 +116,7 @@ static void read_iptables(struct doctor_firewall *firewall, enum firewall_tool t
                           const struct ruleset_host *host)
 {
     _cleanup_free_ char *text = NULL;
-    int r = firewall_print(tool, &text, error_of(firewall));
+    int r = firewall_print(tool, &firewall->left_ms, &text, error_of(firewall));
 
     if (r == -ENOENT)
         set_missing(firewall, command, "iptables");
@@ -130,11 +130,11 @@ static void read_iptables(struct doctor_firewall *firewall, enum firewall_tool t
 static void read_nft(struct doctor_firewall *firewall, const struct ruleset_host *host)
 {
     _cleanup_free_ char *text = NULL;
-    int r = firewall_print(FIREWALL_NFT, &text, error_of(firewall));
+    int r = firewall_print(FIREWALL_NFT, &firewall->left_ms, &text, error_of(firewall));
     bool terse = r == -EFBIG;
 
     if (terse)
-        r = firewall_print(FIREWALL_NFT_TERSE, &text, error_of(firewall));
+        r = firewall_print(FIREWALL_NFT_TERSE, &firewall->left_ms, &text, error_of(firewall));
     if (r == -ENOENT)
         set_missing(firewall, "nft", "nftables");
     else if (r == 0 || r == -EFBIG)
@@ -149,6 +149,7 @@ static void read_filters(struct doctor_firewall *firewall, const struct ruleset_
     bool ip6 = firewall_may_have(FIREWALL_IP6TABLES_LEGACY) != FIREWALL_NO;
 
     firewall->none = !nft && !ip4 && !ip6;
+    firewall->left_ms = FIREWALL_MS;
     if (nft)
         read_nft(firewall, host);
     if (firewall->findings.compat4)

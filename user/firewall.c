@@ -11,12 +11,14 @@
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "pace.h"
 #include "util.h"
 
 #define TEXT_MAX (16U << 20)
-#define WAIT_MS  5000
+#define WAIT_MS  5000 /* for one */
+#define LOOK_MS  10
 #define PATH_LEN 64
 
 /* Names in the order in which they are looked for, and words behind them. */
@@ -94,10 +96,10 @@ static int make_room(struct text *text)
 }
 
 /* Until the other end is closed. */
-static int read_all(int fd, struct text *text)
+static int read_all(int fd, int64_t end, struct text *text)
 {
     struct pollfd wanted = {.fd = fd, .events = POLLIN};
-    int64_t left, end = pace_now() + WAIT_MS;
+    int64_t left;
 
     while ((left = end - pace_now()) > 0) {
         int r = poll(&wanted, 1, (int)left);
@@ -118,23 +120,32 @@ static int read_all(int fd, struct text *text)
     return -ETIMEDOUT;
 }
 
-/* Its exit status; killed: as the shell has it. */
-static int end(pid_t child, bool at_once)
+/* One that has closed what it prints to may still run: it has until @end. */
+static int wait_for(pid_t child, int64_t end, int *ret_status)
 {
-    int status = 0;
+    const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
 
-    if (at_once)
-        kill(child, SIGKILL);
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+    while (waitpid(child, ret_status, WNOHANG) == 0) {
+        if (pace_now() >= end)
+            return -ETIMEDOUT;
+        nanosleep(&pause, NULL);
+    }
+    return 0;
 }
 
-static int run(const char *path, const struct tool *tool, struct text *text, int *ret_status)
+static void end_now(pid_t child)
+{
+    kill(child, SIGKILL);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+static int run(const char *path, const struct tool *tool, int64_t end, struct text *text,
+               int *ret_status)
 {
     _cleanup_close_ int from = -1, to = -1;
     pid_t child, parent = getpid();
-    int r, ends[2];
+    int r, ends[2], status = 0;
 
     if (pipe2(ends, O_CLOEXEC) < 0)
         return -errno;
@@ -146,15 +157,19 @@ static int run(const char *path, const struct tool *tool, struct text *text, int
     if (child == 0)
         become(path, tool, to, parent);
     close(TAKE_FD(to)); /* so that the end is seen */
-    r = read_all(from, text);
-    *ret_status = end(child, r < 0);
+    r = read_all(from, end, text);
+    if (r == 0)
+        r = wait_for(child, end, &status);
+    if (r < 0)
+        end_now(child);
+    *ret_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128; /* as the shell has it */
     return r;
 }
 
 static int fail(int r, const struct tool *tool, const char *path, int status, struct err *e)
 {
     if (r == -ETIMEDOUT)
-        err_set(e, r, EXIT_REFUSED, "%s did not come to an end in %d s", path, WAIT_MS / 1000);
+        err_set(e, r, EXIT_REFUSED, "%s did not come to an end in time", path);
     else if (r < 0)
         err_set(e, r, EXIT_REFUSED, "cannot run %s: %s", path, strerror(-r));
     else
@@ -163,8 +178,9 @@ static int fail(int r, const struct tool *tool, const char *path, int status, st
     return r < 0 ? r : -EIO;
 }
 
-int firewall_print(enum firewall_tool tool, char **ret_text, struct err *e)
+int firewall_print(enum firewall_tool tool, int64_t *left_ms, char **ret_text, struct err *e)
 {
+    int64_t start = pace_now();
     struct text text = {0};
     char path[PATH_LEN];
     int r, status = 0;
@@ -173,7 +189,9 @@ int firewall_print(enum firewall_tool tool, char **ret_text, struct err *e)
         return -ENOENT;
     r = make_room(&text);
     if (r == 0)
-        r = run(path, &tools[tool], &text, &status);
+        r = run(path, &tools[tool], start + (*left_ms < WAIT_MS ? *left_ms : WAIT_MS), &text,
+                &status);
+    *left_ms -= pace_now() - start;
     if (r == 0 && status == 0 && strnlen(text.bytes, text.used) == text.used) {
         text.bytes[text.used] = '\0';
         *ret_text = text.bytes;

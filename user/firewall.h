@@ -7,6 +7,8 @@
 #ifndef SMTPGATE_FIREWALL_H
 #define SMTPGATE_FIREWALL_H
 
+#include <stdint.h>
+
 #include "err.h"
 
 enum firewall_tool {
@@ -20,9 +22,12 @@ enum firewall_tool {
 
 /*
  * What the tool prints; the caller frees @ret_text. -ENOENT (no error set): not installed. -EFBIG
- * (no error set): longer than is read. Else the error says what came of it.
+ * (no error set): longer than is read. Else the error says what came of it. The time that it took
+ * is taken off @left_ms, and it takes no more than that: begin with FIREWALL_MS for all of them.
  */
-int firewall_print(enum firewall_tool tool, char **ret_text, struct err *e);
+int firewall_print(enum firewall_tool tool, int64_t *left_ms, char **ret_text, struct err *e);
+
+#define FIREWALL_MS 7000
 
 enum firewall_there {
     FIREWALL_NO,

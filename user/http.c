@@ -170,6 +170,32 @@ int http_open(const int *listeners, size_t n, http_get_fn *get, void *arg, struc
     return r;
 }
 
+static size_t count_connections(struct http *http)
+{
+    size_t i, count = 0;
+
+    for (i = 0; i < http->n_daemons; i++)
+        count += http->mhd.get_daemon_info(http->daemons[i], MHD_DAEMON_INFO_CURRENT_CONNECTIONS)
+                     ->num_connections;
+    return count;
+}
+
+/*
+ * Whether one more may connect, after as many as may be, is decided at the beginning of a round, so
+ * one that closed some is followed by another: else nothing would wake the process up for those who
+ * wait to be let in.
+ */
+static void serve(struct http *http)
+{
+    size_t i, before;
+
+    do {
+        before = count_connections(http);
+        for (i = 0; i < http->n_daemons; i++)
+            http->mhd.run(http->daemons[i]);
+    } while (count_connections(http) < before);
+}
+
 /* Until the first connection's time is over, in milliseconds; -1: there is none. */
 static int patience(struct http *http)
 {
@@ -197,8 +223,7 @@ int http_serve(struct http *http, int until, struct err *e)
     do {
         if (poll(polls, http->n_daemons + 1, patience(http)) < 0 && errno != EINTR)
             return err_set(e, -errno, EXIT_REFUSED, "poll: %s", strerror(errno));
-        for (i = 0; i < http->n_daemons; i++)
-            http->mhd.run(http->daemons[i]);
+        serve(http);
     } while (!polls[0].revents);
     return 0;
 }

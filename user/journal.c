@@ -13,6 +13,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "logsock.h"
 #include "util.h"
 
 /* sd_journal_sendv(3) writes to it, and is not worth loading where it is not there. */
@@ -71,8 +72,6 @@ static bool send_to_journal(const struct journal *journal)
     void *library, *symbol;
     size_t i;
 
-    if (access(SOCKET, W_OK) < 0)
-        return false;
     library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
     symbol = library ? dlsym(library, "sd_journal_sendv") : NULL;
     if (!symbol)
@@ -129,6 +128,10 @@ static void send_to_syslog(const struct journal *journal)
 
 void journal_send(const struct journal *journal)
 {
-    if (!send_to_journal(journal))
+    bool is_there = access(SOCKET, W_OK) == 0;
+
+    if (!logsock_takes(is_there ? SOCKET : LOGSOCK_SYSLOG))
+        return;
+    if (!is_there || !send_to_journal(journal))
         send_to_syslog(journal);
 }

@@ -4,8 +4,8 @@
  * where the fields stand behind the words. The only user of libsystemd, which is loaded when it is
  * needed. Knows nothing of what the events are about.
  *
- * Never fails: what cannot be logged was done all the same. As with every program that logs, a
- * journal that has stopped reading may make it wait.
+ * Never fails: what cannot be logged was done all the same. A log that has stopped reading is
+ * waited for for a second, and then goes without: who logs holds the lock.
  */
 #ifndef SMTPGATE_JOURNAL_H
 #define SMTPGATE_JOURNAL_H

@@ -11,6 +11,7 @@
 #include <syslog.h>
 #include <time.h>
 
+#include "logsock.h"
 #include "text.h"
 #include "util.h"
 
@@ -128,7 +129,8 @@ void out_log(const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     text_escape(text, shown, sizeof(shown));
-    syslog(LOG_MAIL | LOG_WARNING, "smtpgate: %s", shown);
+    if (logsock_takes(LOGSOCK_SYSLOG))
+        syslog(LOG_MAIL | LOG_WARNING, "smtpgate: %s", shown);
     /* One write that fits a pipe, and only if it takes one: a reader that sleeps stops nobody. */
     len = snprintf(line, sizeof(line), "smtpgate: %s\n", shown);
     if (fstat(STDERR_FILENO, &st) == 0 && !S_ISSOCK(st.st_mode) && poll(&out, 1, 0) == 1 &&

@@ -2,12 +2,16 @@
 /* See rights.h. */
 #include "rights.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "util.h"
 
 /* "nobody", on every Linux. */
 #define NOBODY 65534
@@ -18,8 +22,22 @@ static bool become(uid_t uid, gid_t gid)
            setresuid(uid, uid, uid) == 0;
 }
 
+/*
+ * Who has a terminal could make it type, and root's shell reads what was typed. Not the leader of a
+ * session: that would hang up on the others.
+ */
+static void leave_terminal(void)
+{
+    _cleanup_close_ int fd = open("/dev/tty", O_RDWR | O_CLOEXEC);
+
+    if (fd >= 0 && getsid(0) != getpid())
+        (void)!ioctl(fd, TIOCNOTTY);
+}
+
 bool rights_drop(void)
 {
+    leave_terminal();
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     return geteuid() != 0 || become(NOBODY, NOBODY);
 }
 

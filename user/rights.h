@@ -9,7 +9,8 @@
 #include <stdbool.h>
 
 /*
- * The process is "nobody" from here on, or never was root. False where that is refused (a user
+ * The process is "nobody" from here on, or never was root; it can still print to its terminal, but
+ * not type into it, and start no program with more rights. False where that is refused (a user
  * namespace without a nobody, a unit without CAP_SETUID).
  */
 bool rights_drop(void);

@@ -19,10 +19,61 @@ void rs_free(struct rs_set *set)
     for (i = 0; i < set->count; i++)
         free(set->chains[i].rules);
     free(set->chains);
+    free(set->index);
+}
+
+/* ---- chains by their names: there may be tens of thousands ---- */
+
+static uint64_t add_hash(uint64_t hash, const char *text)
+{
+    do
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3; /* FNV-1a */
+    while (*text++);
+    return hash;
+}
+
+/* Where the search for it begins. */
+static size_t slot_of(const struct rs_set *set, const char *family, const char *table,
+                      const char *name)
+{
+    return (size_t)(add_hash(add_hash(add_hash(0xcbf29ce484222325, name), table), family) %
+                    set->slots);
+}
+
+/* At the end of those that share the slot: of two with one name the first is found. */
+static void enter(struct rs_set *set, size_t number)
+{
+    const struct rs_chain *chain = &set->chains[number];
+    size_t slot = slot_of(set, chain->family, chain->table, chain->name);
+
+    while (set->index[slot])
+        slot = (slot + 1) % set->slots;
+    set->index[slot] = number + 1;
+}
+
+/* For one more, with half of the slots empty. */
+static bool make_slots(struct rs_set *set)
+{
+    size_t i, slots = set->slots ? set->slots * 4 : 64;
+    size_t *index;
+
+    if ((set->count + 1) * 2 <= set->slots)
+        return true;
+    index = calloc(slots, sizeof(*index));
+    if (!index)
+        return false;
+    free(set->index);
+    set->index = index;
+    set->slots = slots;
+    for (i = 0; i < set->count; i++)
+        enter(set, i);
+    return true;
 }
 
 struct rs_chain *rs_add_chain(struct rs_set *set, const struct rs_chain *chain)
 {
+    if (!make_slots(set))
+        return NULL;
     if (set->count == set->room) {
         size_t room = set->room ? set->room * 2 : 16;
         struct rs_chain *chains = reallocarray(set->chains, room, sizeof(*chains));
@@ -33,18 +84,22 @@ struct rs_chain *rs_add_chain(struct rs_set *set, const struct rs_chain *chain)
         set->room = room;
     }
     set->chains[set->count] = *chain;
+    enter(set, set->count);
     return &set->chains[set->count++];
 }
 
 struct rs_chain *rs_find_chain(const struct rs_set *set, const char *family, const char *table,
                                const char *name)
 {
-    size_t i;
+    size_t slot = set->slots ? slot_of(set, family, table, name) : 0;
 
-    for (i = 0; i < set->count; i++)
-        if (!strcmp(set->chains[i].name, name) && !strcmp(set->chains[i].table, table) &&
-            !strcmp(set->chains[i].family, family))
-            return &set->chains[i];
+    for (; set->slots && set->index[slot]; slot = (slot + 1) % set->slots) {
+        struct rs_chain *chain = &set->chains[set->index[slot] - 1];
+
+        if (!strcmp(chain->name, name) && !strcmp(chain->table, table) &&
+            !strcmp(chain->family, family))
+            return chain;
+    }
     return NULL;
 }
 
@@ -286,6 +341,7 @@ static void add_finding(struct follower *follower, const struct rs_chain *chain,
 {
     struct ruleset_finding wanted = {0}, *finding;
 
+    follower->steps += 8; /* what it costs */
     print_place(follower, chain, &wanted);
     print_rule(rule, &wanted);
     finding = place_of(follower->findings, &wanted);
@@ -352,7 +408,6 @@ static void meet_jump(struct follower *follower, const struct rs_chain *chain,
         rs_find_chain(follower->set, chain->family, chain->table, rule->target);
     uint32_t ended = 0;
 
-    follower->steps += (unsigned int)follower->set->count / 8;
     if (target)
         ended = follow_chain(follower, target, hit, reach, depth + 1);
     course->ended |= ended;

@@ -65,6 +65,8 @@ struct rs_set {
     const char *command; /* NULL: nft */
     struct rs_chain *chains;
     size_t count, room;
+    size_t *index; /* by their names: number + 1, 0 is empty */
+    size_t slots;
 };
 
 void rs_free(struct rs_set *set);

@@ -7,6 +7,9 @@
 
 #define SET_DEPTH_MAX 8
 
+/* An element of a set, against an item of the ruleset passed over. */
+#define ELEMENT_COST 8
+
 #define TCP_SYN 0x02
 
 const char *nft_text_of(const json_t *object, const char *key)
@@ -41,8 +44,13 @@ static void each_item(struct values *values, json_t *array, unsigned int depth)
     json_t *item;
     size_t i;
 
-    json_array_foreach (array, i, item)
+    json_array_foreach (array, i, item) {
+        if ((*values->reader->left -= ELEMENT_COST) < 0) {
+            values->unknown = true;
+            return;
+        }
         each_value(values, item, depth + 1);
+    }
 }
 
 json_t *nft_find_named(const struct nft_reader *reader, const char *kind, const char *name)
@@ -53,6 +61,8 @@ json_t *nft_find_named(const struct nft_reader *reader, const char *kind, const 
     json_array_foreach (reader->all, i, item) {
         json_t *set = json_object_get(item, kind);
 
+        if (--*reader->left < 0)
+            return NULL;
         if (set && !strcmp(nft_text_of(set, "name"), name) &&
             !strcmp(nft_text_of(set, "table"), reader->chain->table) &&
             !strcmp(nft_text_of(set, "family"), reader->chain->family))

@@ -11,7 +11,9 @@
 
 struct nft_reader {
     struct rs_set set;
-    json_t *all; /* the array of tables, chains, sets and rules */
+    json_t *all;     /* the array of tables, chains, sets and rules */
+    json_t *dormant; /* tables that are switched off */
+    long *left;      /* what may be looked at until it is too much; negative: it was */
     bool terse;
     bool compat4, compat6;
     struct rs_chain *chain; /* of the rule being read */

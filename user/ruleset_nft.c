@@ -8,6 +8,9 @@
 
 #include "ruleset_match.h"
 
+/* At sets and what is in them, by all rules: a second's work. */
+#define LOOKS_MAX 20000000L
+
 /* ---- what iptables made ---- */
 
 /* The tables that iptables-nft keeps its rules in. */
@@ -204,32 +207,28 @@ static bool is_known_flag(json_t *flag)
 static int check_table(struct nft_reader *reader, const json_t *item)
 {
     json_t *flags = json_object_get(item, "flags"), *flag;
+    bool off = nft_is_text(flags, "dormant");
     size_t i;
 
-    (void)reader;
     if (flags && !json_is_array(flags) && !is_known_flag(flags))
         return -EINVAL;
-    json_array_foreach (flags, i, flag)
+    json_array_foreach (flags, i, flag) {
         if (!is_known_flag(flag))
             return -EINVAL;
-    return 0;
+        off |= nft_is_text(flag, "dormant");
+    }
+    return off && json_array_append(reader->dormant, (json_t *)item) < 0 ? -ENOMEM : 0;
 }
 
 static bool is_dormant(const struct nft_reader *reader, const char *family, const char *name)
 {
-    json_t *item, *flag;
-    size_t i, j;
+    json_t *table;
+    size_t i;
 
-    json_array_foreach (reader->all, i, item) {
-        json_t *table = json_object_get(item, "table"), *flags = json_object_get(table, "flags");
-        bool off = nft_is_text(flags, "dormant");
-
-        json_array_foreach (flags, j, flag)
-            off |= nft_is_text(flag, "dormant");
-        if (off && !strcmp(nft_text_of(table, "family"), family) &&
+    json_array_foreach (reader->dormant, i, table)
+        if (!strcmp(nft_text_of(table, "family"), family) &&
             !strcmp(nft_text_of(table, "name"), name))
             return true;
-    }
     return false;
 }
 
@@ -296,12 +295,16 @@ static int read_items(struct nft_reader *reader, const char *kind,
 int ruleset_read_nft(const char *text, bool terse, const struct ruleset_host *host,
                      struct ruleset_findings *findings)
 {
-    struct nft_reader reader = {.set = {.host = host}, .terse = terse};
+    long left = LOOKS_MAX;
+    struct nft_reader reader = {
+        .set = {.host = host}, .dormant = json_array(), .left = &left, .terse = terse};
     json_t *root = json_loads(text, 0, NULL);
     int r = -EINVAL;
 
     reader.all = json_object_get(root, "nftables");
-    if (json_is_array(reader.all)) {
+    if (!reader.dormant)
+        r = -ENOMEM;
+    else if (json_is_array(reader.all)) {
         find_compat(&reader);
         r = read_items(&reader, "table", check_table);
         if (r == 0)
@@ -310,10 +313,12 @@ int ruleset_read_nft(const char *text, bool terse, const struct ruleset_host *ho
             r = read_items(&reader, "rule", read_rule);
         if (r == 0)
             rs_follow(&reader.set, findings);
+        findings->unread |= left < 0;
         findings->compat4 |= reader.compat4;
         findings->compat6 |= reader.compat6;
     }
     rs_free(&reader.set);
+    json_decref(reader.dormant);
     json_decref(root);
     return r;
 }

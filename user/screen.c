@@ -28,6 +28,10 @@
 /* There is something to read, and then there is not: so often only at the end of input. */
 #define UNREAD_MAX 100
 
+/* A terminal may say that it is of any size; ncurses keeps all of it in memory. */
+#define HEIGHT_MAX 1000
+#define WIDTH_MAX  2000
+
 enum pair {
     PAIR_GOOD = 1,
     PAIR_BAD,
@@ -54,13 +58,30 @@ static bool has_string(const char *name)
     return value && (intptr_t)value != -1;
 }
 
+static bool read_size(struct winsize *ret_size)
+{
+    struct winsize size = {0};
+
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || !size.ws_row || !size.ws_col)
+        return false;
+    *ret_size = size;
+    return true;
+}
+
+static bool is_endless(void)
+{
+    struct winsize size;
+
+    return read_size(&size) && (size.ws_row > HEIGHT_MAX || size.ws_col > WIDTH_MAX);
+}
+
 /* ncurses itself would draw on any terminal, and end the process where it knows none. */
 static bool can_draw(void)
 {
     bool can;
     int found;
 
-    if (setupterm(NULL, STDOUT_FILENO, &found) != OK)
+    if (is_endless() || setupterm(NULL, STDOUT_FILENO, &found) != OK)
         return false;
     can = has_string("cup") && has_string("clear");
     del_curterm(cur_term);
@@ -162,10 +183,11 @@ int screen_height(void)
 
 static void follow_size(void)
 {
-    struct winsize size = {0};
+    struct winsize size;
 
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row && size.ws_col)
-        resizeterm(size.ws_row, size.ws_col);
+    if (read_size(&size))
+        resizeterm(size.ws_row < HEIGHT_MAX ? size.ws_row : HEIGHT_MAX,
+                   size.ws_col < WIDTH_MAX ? size.ws_col : WIDTH_MAX);
 }
 
 /* Signals are sent to the group by the one who presses ^Z, and to this process alone by others. */

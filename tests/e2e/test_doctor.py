@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import re
+import select
 import shlex
 import socket
 import sys
@@ -21,6 +22,7 @@ import relay as mail_relay
 import tap
 from examining import LONGEST, doctor, expect, find, show
 from lab import MNT, PROGRAM, Lab, can_make, needs, until
+from terminal import Terminal
 
 MAIL = {4: "192.0.2.25", 6: "2001:db8::25"}
 # The tests' relay takes every domain for its own, which looks like an open relay, and is one.
@@ -479,6 +481,30 @@ def careful():
             raise AssertionError("went through a proxy")
         except BlockingIOError:
             pass
+
+
+def state(pid, name):
+    """A line of /proc/PID/status, or with a number a field behind the name in stat."""
+    file = pathlib.Path(f"/proc/{pid}/{'status' if isinstance(name, str) else 'stat'}")
+    text = file.read_text("ascii", "replace")
+    return re.search(rf"^{name}:\s*(.*)$", text, re.M)[1] if isinstance(name, str) else \
+        text.rpartition(")")[2].split()[name]
+
+
+@tap.test
+def at_a_terminal():
+    """who listens to strangers has no terminal to type into, and no way to more rights"""
+    with make(relay=False) as lab:
+        listener = lab.mail.listen(587)[0]      # says nothing
+        with Terminal(lab.command("doctor"), lab.env) as terminal:
+            until(lambda: select.select([listener], [], [], 0)[0], 20)
+            task = f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children"
+            pid, = pathlib.Path(task).read_text("ascii").split()
+            assert state(pid, "Uid").split() == ["65534"] * 4
+            assert state(pid, "NoNewPrivs") == "1"
+            assert state(pid, 4) == "0" != state(terminal.process.pid, 4)   # number of the tty
+            terminal.type(b"\x03")              # and ^C still ends it
+            assert terminal.end() != 0
 
 
 @tap.test

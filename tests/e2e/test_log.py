@@ -214,6 +214,7 @@ def without_journal():
         log = lab.mail.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         log.bind(str(lab.mail.path("/dev/log")))
         log.settimeout(PATIENCE)
+        full = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         lab.gate("add", "192.0.2.1", "--remark", 'x" deleted="9', env=SSH)
         listed, mode = log.recv(4096).decode(), log.recv(4096).decode()
         assert listed.startswith("<21>"), listed  # mail.notice
@@ -223,10 +224,18 @@ def without_journal():
             ' user=root uid=0 from=198.51.100.9 command="add 192.0.2.1 --remark \'x\' deleted=\'9\'"'
             ' change=1 added=1 deleted=0 edited=0]'), listed
         assert mode.endswith("mode=enforce mode_before=off]"), mode
+        # One whose reader sleeps holds nobody up for long, and no lock.
+        while True:
+            try:
+                full.sendto(b"x", socket.MSG_DONTWAIT, str(lab.mail.path("/dev/log")))
+            except BlockingIOError:
+                break
+        lab.gate("add", "192.0.2.3")
+        full.close()
         lab.mail.path("/dev/log").unlink()
         # Nobody listens at all: the change is made all the same.
         lab.gate("add", "192.0.2.2")
-        assert len(lab.json("list")["entries"]) == 2
+        assert len(lab.json("list")["entries"]) == 3
 
 
 @tap.test

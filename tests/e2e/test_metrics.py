@@ -205,6 +205,11 @@ def status(pid):
                 pathlib.Path(f"/proc/{pid}/status").read_text("ascii").splitlines())
 
 
+def session(pid):
+    """The number of its session."""
+    return pathlib.Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[3]
+
+
 SITE = None
 
 
@@ -526,6 +531,11 @@ def policy_answers():
     for other in (b"x" * 128, kept[:64], kept + b"x"):
         counts.write_bytes(other)
         assert ask(*asked) == answers and results() == [0] * 5 and counts.read_bytes() == other
+    # Whoever may write it can make the numbers anything, and no more: they are no negative ones.
+    counts.write_bytes(kept[:16] + b"\xff" * 112)
+    assert results() == [float(2 ** 64 - 1)] * 5
+    family_of = {f["name"]: f["samples"] for f in SITE.json("metrics")["metrics"]}
+    assert {s["value"] for s in family_of["smtpgate_policy_requests_total"]} == {2 ** 63 - 1}
     counts.write_bytes(kept)
     counts.chmod(0o440)     # may not be written by the service
     assert ask(*asked) == answers and results() == [243, 162, 82, 1, 81]
@@ -572,19 +582,22 @@ def textfile_fails():
     file = SITE.mail.path(TEXTFILE)
     words = ("metrics", "--textfile", TEXTFILE)
     SITE.gate(*words)
-    # A link that somebody put there is replaced, not followed.
+    # What is no file stays, and a link is not followed: /dev/null and /dev/stdout are wanted.
     victim = SITE.mail.path(lab.MNT + "/victim")
     victim.write_text("mine\n")
+    for make in (lambda: os.symlink(lab.MNT + "/victim", file), lambda: os.mkfifo(file), file.mkdir,
+                 lambda: SITE.mail.run("mknod", TEXTFILE, "c", "1", "3")):
+        file.unlink()
+        make()
+        before = file.lstat()
+        assert "is no regular file" in SITE.gate(*words, ok=5).err
+        assert SITE.json("-n", *words, ok=5)["error"]["code"] == 5
+        assert file.lstat().st_ino == before.st_ino and os.listdir(file.parent) == [file.name]
+        if file.is_dir():
+            file.rmdir()
+            file.touch()
+    assert victim.read_text() == "mine\n"
     file.unlink()
-    os.symlink(lab.MNT + "/victim", file)
-    SITE.gate(*words)
-    assert victim.read_text() == "mine\n" and not file.is_symlink()
-    # A directory of that name.
-    file.unlink()
-    file.mkdir()
-    SITE.gate(*words, ok=5)
-    assert os.listdir(file.parent) == ["smtpgate.prom"]
-    file.rmdir()
     # A full disk.
     SITE.mail.run("mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(pathlib.Path(TEXTFILE).parent))
     file.write_text("old\n")
@@ -661,10 +674,14 @@ def exporter_rights():
                      if line.split()[3] == "0A"}
         assert len(listening) == 1
         assert listening <= sockets(child) and not listening & sockets(parent)
-    # It is the service's own user where there is one.
+        # Nothing to print to, and no terminal to type into.
+        assert {os.readlink(f"/proc/{child}/fd/{n}") for n in range(3)} == {"/dev/null"}
+        assert session(child) != session(parent)
+    # It is a user of its own where there is one: the service's may read the list.
     users = SITE.mail.path(lab.MNT + "/passwd")
     users.write_text(pathlib.Path("/etc/passwd").read_text("utf-8")
-                     + "smtpgate:x:64990:64991::/nonexistent:/usr/sbin/nologin\n")
+                     + "smtpgate:x:64992:64993::/nonexistent:/usr/sbin/nologin\n"
+                     + "smtpgate-exporter:x:64990:64991::/nonexistent:/usr/sbin/nologin\n")
     SITE.mail.run("mount", "--bind", lab.MNT + "/passwd", "/etc/passwd")
     try:
         with SITE.exporter() as process:
@@ -719,6 +736,18 @@ def exporter_load():
         assert SITE.get(source="127.0.0.2")[0] == 200
         for sock in lazy:
             sock.close()
+        # As many as may be, and all of them gone: who waited for that is let in.
+        child = family(process.pid)[2]
+        full = [SITE.connect(f"127.0.1.{i}") for i in range(5) for _ in range(32)]
+        waiting = SITE.connect("127.0.0.5")
+        waiting.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        lab.until(lambda: len(os.listdir(f"/proc/{child}/fd")) > 128, PATIENCE)
+        os.kill(child, signal.SIGSTOP)      # so that it sees all of it at once
+        for sock in full:
+            sock.close()
+        os.kill(child, signal.SIGCONT)
+        assert waiting.recv(12) == b"HTTP/1.1 200" and SITE.get()[0] == 200
+        waiting.close()
         assert process.poll() is None and sorted(os.listdir(f"/proc/{parent}/fd")) == files
 
 

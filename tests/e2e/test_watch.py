@@ -9,6 +9,7 @@ untracked: the two together are what was sent, to the packet.
 """
 import collections
 import contextlib
+import fcntl
 import functools
 import itertools
 import json
@@ -18,8 +19,10 @@ import re
 import select
 import shlex
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -28,6 +31,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import frames
 import tap
 from lab import BPFFS, MNT, PROGRAM, ROOT, STATE, Lab, connect, until
+from terminal import Terminal
 
 HOST4, HOST6 = "192.0.2.1", "2001:db8::1"
 OFFICE = "192.0.2.10"                       # listed
@@ -507,6 +511,31 @@ def sizes(term):
 
 
 @tap.test
+def endless():
+    """a terminal that says it is endless is taken for a large one, or for none"""
+    def size(terminal, rows, columns):
+        fcntl.ioctl(terminal.keys, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def read(terminal, condition):
+        end = time.monotonic() + PATIENCE
+        while not condition(terminal.screen):
+            assert time.monotonic() < end and select.select([terminal.keys], [], [], PATIENCE)[0]
+            terminal.screen += os.read(terminal.keys, 65536).decode("utf-8", "replace")
+        terminal.screen = ""
+    env = dict(LAB.env, TERM="xterm")
+    with Terminal(LAB.command("watch"), env) as terminal:
+        read(terminal, lambda screen: "q quit" in screen)
+        for rows, columns in ((1, 65535), (65535, 1), (65535, 65535), (24, 80)):
+            size(terminal, rows, columns)
+            terminal.type(b"?")
+            if rows > 12 < columns:
+                read(terminal, lambda screen: "goes back" in screen)
+            terminal.type(b" ")
+        terminal.type(b"q")
+        assert terminal.end() == 0
+
+
+@tap.test
 @at_terminal
 def allowed(term):
     """a: lets the selected source in with a remark, as add does; Esc and ^C cancel"""
@@ -552,6 +581,15 @@ def allowed(term):
     term.wait(r"added #\d+ 198\.18\.0\.1$", r"any key")
     term.type("x")
     term.wait(r"3 entries, in step")
+    # A long remark is cut in the history, and not amid a character.
+    term.type("a")
+    term.wait(r"remark:")
+    term.write("x" + "\u00e9" * 99)
+    term.type("Enter")
+    term.wait(r"any key")
+    term.type("x")
+    term.wait(r"q quit")
+    assert LAB.json("history")["changes"][0]["command"].endswith("\u00e9...'")
     term.quit()
     LAB.gate("delete", "192.0.2.66", "198.18.0.1")
 

@@ -550,6 +550,64 @@ static void test_cut(void **state)
     }
 }
 
+/* Of cluster nodes: tens of thousands of chains, each looked up by its name. */
+static void test_many_chains(void **state)
+{
+    const size_t room = 4 << 20, chains = 20000;
+    struct ruleset_findings findings = {0};
+    char *text = malloc(room);
+    size_t used, i;
+
+    (void)state;
+    used = (size_t)snprintf(text, room, "*filter\n:INPUT ACCEPT [0:0]\n");
+    for (i = 0; i < chains; i++)
+        used += (size_t)snprintf(text + used, room - used, ":c%zu - [0:0]\n", i);
+    for (i = 0; i < chains; i++)
+        used += (size_t)snprintf(text + used, room - used, "-A INPUT -j c%zu\n", i);
+    snprintf(text + used, room - used, "-A c%zu -p tcp --dport 25 -j DROP\n", chains - 1);
+    assert_int_equal(ruleset_read_iptables(text, ADDR_IP4, "x", &host, &findings), 0);
+    assert_false(findings.unread);
+    assert_string_equal(summary(&findings), "25/4 -A c19999 -p tcp --dport 25 -j DROP");
+    /* Of two with one name the first is meant. */
+    findings = (struct ruleset_findings){0};
+    assert_int_equal(ruleset_read_iptables("*raw\n:PREROUTING ACCEPT [0:0]\n:a - [0:0]\n*filter\n"
+                                           ":INPUT ACCEPT [0:0]\n:a - [0:0]\n:a - [0:0]\n"
+                                           "-A INPUT -j a\n-A a -p tcp --dport 465 -j DROP\n",
+                                           ADDR_IP4, "x", &host, &findings),
+                     0);
+    assert_string_equal(summary(&findings), "465/4 -A a -p tcp --dport 465 -j DROP");
+    free(text);
+}
+
+/* Sets that every rule asks again: given up, and said. */
+static void test_many_elements(void **state)
+{
+    const size_t room = 4 << 20;
+    struct ruleset_findings findings = {0};
+    char *text = malloc(room);
+    size_t used, i;
+
+    (void)state;
+    used = (size_t)snprintf(text, room,
+                            "{\"nftables\":[{\"chain\":{\"family\":\"inet\",\"table\":\"t\","
+                            "\"name\":\"i\",\"type\":\"filter\",\"hook\":\"input\",\"prio\":0,"
+                            "\"policy\":\"accept\"}},{\"set\":{\"family\":\"inet\",\"table\":\"t\","
+                            "\"name\":\"s\",\"elem\":[1");
+    for (i = 0; i < 10000; i++)
+        used += (size_t)snprintf(text + used, room - used, ",%zu", i);
+    used += (size_t)snprintf(text + used, room - used, "]}}");
+    for (i = 0; i < 1000; i++)
+        used += (size_t)snprintf(text + used, room - used,
+                                 ",{\"rule\":{\"family\":\"inet\",\"table\":\"t\","
+                                 "\"chain\":\"i\",\"expr\":[{\"match\":{\"op\":\"==\",\"left\":"
+                                 "{\"payload\":{\"protocol\":\"tcp\",\"field\":\"dport\"}},"
+                                 "\"right\":\"@s\"}},{\"drop\":null}]}}");
+    snprintf(text + used, room - used, "]}");
+    assert_int_equal(ruleset_read_nft(text, false, &host, &findings), 0);
+    assert_true(findings.unread);
+    free(text);
+}
+
 /* Chains that lead to themselves or branch without end: given up, and said. */
 static void test_endless(void **state)
 {
@@ -598,6 +656,8 @@ int main(void)
         cmocka_unit_test(test_other_texts),
         cmocka_unit_test(test_odd_members),
         cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_many_chains),
+        cmocka_unit_test(test_many_elements),
         cmocka_unit_test(test_endless),
     };
 
