@@ -3,7 +3,6 @@
 #include "change.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -180,9 +179,9 @@ static void take_author(struct change *change, const struct store_author *author
     struct events_author *own = &change->author;
 
     own->uid = author->uid;
-    snprintf(own->who, sizeof(own->who), "%s", author->who);
-    snprintf(own->origin, sizeof(own->origin), "%s", author->origin);
-    snprintf(own->command, sizeof(own->command), "%s", author->command);
+    text_escape(author->who, own->who, sizeof(own->who));
+    text_escape(author->origin, own->origin, sizeof(own->origin));
+    text_escape(author->command, own->command, sizeof(own->command));
 }
 
 int change_begin(const struct change_options *options, struct change *ret_change, struct err *e)

@@ -2012,9 +2012,10 @@ void store_set_author(struct store *store, const struct store_author *author, in
 
     log->kept = true;
     log->uid = author->uid;
-    snprintf(log->who, sizeof(log->who), "%s", author->who);
-    snprintf(log->origin, sizeof(log->origin), "%s", author->origin);
-    snprintf(log->command, sizeof(log->command), "%s", author->command);
+    /* What does not fit is cut between characters: half of one would count as damage later. */
+    text_escape(author->who, log->who, sizeof(log->who));
+    text_escape(author->origin, log->origin, sizeof(log->origin));
+    text_escape(author->command, log->command, sizeof(log->command));
     log->now = now;
 }
 
