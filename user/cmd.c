@@ -34,7 +34,7 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_UNUSED] = {"unused", "DURATION", "what was added before that, and let nobody in since"},
     [OPT_CHECK] = {"check", NULL, "exit 1 unless the gate is attached and in step with the store"},
     [OPT_MODE] = {"mode", "auto|native|generic", "auto (default) tries native, then generic"},
-    [OPT_NAGIOS] = {"nagios", NULL, "as a monitoring plugin: one line, exit 0, 1, 2 or 3"},
+    [OPT_NAGIOS] = {"nagios", NULL, "as a monitoring plugin: a line with state and numbers first"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
     [OPT_TEXTFILE] = {"textfile", "FILE", "into a file, replaced as a whole; not printed"},
     [OPT_WATCH] = {"watch", NULL, "every second, with rates, until ^C"},
@@ -262,10 +262,14 @@ const struct cmd cmd_table[] = {
      "  smtpgate -q doctor            # only what is not ok\n"
      "  smtpgate doctor --nagios      # for a monitoring system\n",
      "Asks the mail server on this host, over its own addresses, and sends no mail.\n"
-     "Looks at the kernel, the program on each interface, the list in full, and what\n"
-     "else on the host decides who gets through. Exit 1 when something is wrong or\n"
-     "not known; each comes with what mends it. Takes up to 15 s when ports do not\n"
-     "answer. Wants libcurl4; nft and iptables where there are such rules.\n",
+     "Looks at the kernel, the program on each interface, the list in full, the mode,\n"
+     "and what else on the host decides who gets through. Exit 1 when something is\n"
+     "wrong or not known; each comes with what mends it. A number is a check's for\n"
+     "good, and a check that has nothing to say is silent (the man page lists them).\n"
+     "Takes up to 15 s when ports do not answer, and no time where nobody listens.\n"
+     "--nagios: a line with state and numbers first, the details after it; exit 0 ok,\n"
+     "1 warnings only, 2 failed, 3 not known. With check_nrpe, which waits 10 s: -t 20.\n"
+     "Wants libcurl4; nft and iptables where there are such rules.\n",
      OPT(NAGIOS), 0, 0, cmd_doctor},
     {"help", "[COMMAND]", "this, or a command's", "this text, or a command's",
      "  smtpgate help add\n", NULL, 0, 0, 1, cmd_help},

@@ -28,6 +28,7 @@ static const struct {
     {"firewall", exam_check_firewall},
     {"balancer", exam_check_leader},
     {"sysctls", exam_check_sysctls},
+    {"mode", exam_check_mode},
 };
 
 /* ---- showing ---- */
@@ -44,8 +45,28 @@ static const char *status_name(enum doctor_status status)
     return names[status];
 }
 
+/* In the output of a plugin a bar is where numbers begin. */
+static const char *without_bars(const char *text, char *buf, size_t size)
+{
+    char *bar;
+
+    snprintf(buf, size, "%s", text);
+    for (bar = strchr(buf, '|'); bar; bar = strchr(bar, '|'))
+        *bar = '/';
+    return buf;
+}
+
+/* What mends the next result too is said there. */
+static bool is_said_later(const struct doctor_list *results, size_t i)
+{
+    return i + 1 < results->count && results->items[i + 1].number == results->items[i].number &&
+           !strcmp(results->items[i + 1].remedy, results->items[i].remedy);
+}
+
 static void show_text(const struct cmd_context *ctx, const struct doctor_list *results)
 {
+    bool nagios = ctx->options[OPT_NAGIOS];
+    char buf[512];
     size_t i;
 
     for (i = 0; i < results->count; i++) {
@@ -54,9 +75,10 @@ static void show_text(const struct cmd_context *ctx, const struct doctor_list *r
         if (ctx->out.quiet && result->status == DOCTOR_OK)
             continue;
         out_text(&ctx->out, "%2u %-7s %s\n", result->number, status_name(result->status),
-                 result->message);
-        if (result->remedy[0])
-            out_text(&ctx->out, "           hint: %s\n", result->remedy);
+                 nagios ? without_bars(result->message, buf, sizeof(buf)) : result->message);
+        if (result->remedy[0] && !is_said_later(results, i))
+            out_text(&ctx->out, "           hint: %s\n",
+                     nagios ? without_bars(result->remedy, buf, sizeof(buf)) : result->remedy);
     }
 }
 
@@ -116,17 +138,6 @@ static const struct nagios_row {
     {DOCTOR_OK, NAGIOS_OK, "OK"},
 };
 
-/* A bar is where the numbers begin. */
-static const char *without_bars(const char *message, char *buf, size_t size)
-{
-    char *bar;
-
-    snprintf(buf, size, "%s", message);
-    for (bar = strchr(buf, '|'); bar; bar = strchr(bar, '|'))
-        *bar = '/';
-    return buf;
-}
-
 static int show_nagios(const struct cmd_context *ctx, const struct exam *x)
 {
     const struct doctor_list *results = &x->results;
@@ -183,6 +194,7 @@ static int run(struct exam *x, const struct cmd_context *ctx, struct err *e)
         checks[i].run(x);
     }
     doctor_drop_outweighed(&x->results);
+    doctor_join_ports(&x->results, &x->ports);
     return x->results.failed ? err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory") : 0;
 }
 

@@ -192,9 +192,15 @@ static void add_not_known(struct doctor_list *list, const struct probe_target *t
                    target->port, outcome_words(facts), addr_print(&target->address, at),
                    facts->why[0] ? facts->why : "no answer in time");
 
-    if (facts->outcome == PROBE_NO_CONNECTION)
+    if (facts->outcome == PROBE_NO_CONNECTION && list->on_lo)
         doctor_set_remedy(result, "smtpgate check %s   # on an attached lo this host is judged too",
                           at);
+    else if (facts->outcome == PROBE_NO_CONNECTION)
+        doctor_set_remedy(
+            result,
+            "ss -ltnp sport = :%u   # does it still listen there? If so: does a packet"
+            " filter drop it (check 13)?",
+            target->port);
     else
         doctor_set_remedy(result, "ss -ltnp sport = :%u   # who listens there?", target->port);
 }
@@ -232,13 +238,10 @@ static void add_open_relay(struct doctor_list *list, const struct probe_target *
 }
 
 /* On the MX port that is what other mail servers come for. */
-static void add_local_taken(struct doctor_list *list, const struct doctor_ports *ports,
-                            const struct probe_target *target)
+static void add_local_taken(struct doctor_list *list, const struct probe_target *target)
 {
-    char at[ADDR_TEXT_MAX], text[DOCTOR_PORTS_MAX];
-    struct doctor_ports others = {0};
+    char at[ADDR_TEXT_MAX];
     struct doctor_result *result;
-    unsigned int i;
 
     if (target->port != MX_PORT) {
         result = doctor_add(list, DOCTOR_FAIL, target->port,
@@ -249,16 +252,12 @@ static void add_local_taken(struct doctor_list *list, const struct doctor_ports 
                            "smtpd_relay_restrictions=permit_sasl_authenticated,reject");
         return;
     }
-    for (i = 0; i < ports->count; i++)
-        if (ports->items[i] != MX_PORT)
-            others.items[others.count++] = ports->items[i];
     result = doctor_add(list, DOCTOR_WARN, target->port,
                         "port %u: takes mail for this server's own users without a password, as an"
                         " MX does; guarding it keeps out every mail server that is not listed",
                         target->port);
-    doctor_set_remedy(result, "smtpgate set ports %s   # if this host is an MX",
-                      others.count ? doctor_print_ports(others.items, others.count, ",", text)
-                                   : "465,587");
+    if (result)
+        result->advice = DOCTOR_PORTS_TAKE_25;
 }
 
 /* No recipient was taken: for want of a password, or for another reason that will pass? */
@@ -283,11 +282,12 @@ static void add_refusal(struct doctor_list *list, const struct probe_target *tar
     result = doctor_add(list, DOCTOR_UNKNOWN, target->port,
                         "port %u: took no recipient, but not for want of a password: %s", port,
                         odd->text[0] ? odd->text : "it hung up");
-    doctor_set_remedy(result, "smtpgate doctor   # again, when that is over or mended");
+    doctor_set_remedy(result,
+                      "smtpgate doctor   # ask again later; the relay's log has the reason");
 }
 
-void doctor_judge_password(struct doctor_list *list, const struct doctor_ports *ports,
-                           const struct probe_target *target, const struct probe_facts *facts)
+void doctor_judge_password(struct doctor_list *list, const struct probe_target *target,
+                           const struct probe_facts *facts)
 {
     bool outside = facts->outside.answer == PROBE_TAKEN;
     bool local = facts->local.answer == PROBE_TAKEN;
@@ -299,7 +299,7 @@ void doctor_judge_password(struct doctor_list *list, const struct doctor_ports *
     else if (outside)
         add_open_relay(list, target);
     else if (local)
-        add_local_taken(list, ports, target);
+        add_local_taken(list, target);
     else
         add_refusal(list, target, facts);
 }
@@ -349,34 +349,25 @@ void doctor_judge_auth(struct doctor_list *list, const struct probe_target *targ
 
 /* ---- a port that is not guarded ---- */
 
-static void add_unguarded(struct doctor_list *list, const struct doctor_ports *ports,
-                          const struct probe_target *target)
+static void add_unguarded(struct doctor_list *list, const struct probe_target *target)
 {
-    struct doctor_ports all = *ports;
-    char text[DOCTOR_PORTS_MAX];
     unsigned int port = target->port;
     struct doctor_result *result =
         doctor_add(list, DOCTOR_FAIL, target->port,
                    "port %u: is not guarded and offers AUTH: a leaked password works there", port);
 
-    if (all.count < SG_PORTS_MAX)
-        all.items[all.count++] = target->port;
-    doctor_print_ports(all.items, all.count, ",", text);
     /* Guarding the port of an MX would keep out other mail servers. */
-    if (target->port == MX_PORT || all.count == ports->count)
+    if (target->port == MX_PORT)
         set_postfix_remedy(result, target->port, "smtpd_sasl_auth_enable=no");
-    else
-        doctor_set_remedy(result,
-                          "smtpgate set ports %s   # or: postconf -P"
-                          " %u/inet/smtpd_sasl_auth_enable=no && postfix reload",
-                          text, port);
+    else if (result)
+        result->advice = DOCTOR_PORTS_ADD;
 }
 
-bool doctor_judge_unguarded(struct doctor_list *list, const struct doctor_ports *ports,
-                            const struct probe_target *target, const struct probe_facts *facts)
+bool doctor_judge_unguarded(struct doctor_list *list, const struct probe_target *target,
+                            const struct probe_facts *facts)
 {
     if (facts->auth_plain || facts->auth_tls)
-        add_unguarded(list, ports, target);
+        add_unguarded(list, target);
     else if (facts->outcome == PROBE_NO_CONNECTION || is_tls_broken(facts))
         add_not_known(list, target, facts);
     else
@@ -384,35 +375,112 @@ bool doctor_judge_unguarded(struct doctor_list *list, const struct doctor_ports 
     return true;
 }
 
+/* ---- which ports to guard ---- */
+
+/* Ascending. False: they are too many. */
+static bool add_port(struct doctor_ports *ports, uint16_t port)
+{
+    unsigned int at = ports->count;
+
+    if (doctor_guards(ports, port))
+        return true;
+    if (ports->count == SG_PORTS_MAX)
+        return false;
+    for (; at && ports->items[at - 1] > port; at--)
+        ports->items[at] = ports->items[at - 1];
+    ports->items[at] = port;
+    ports->count++;
+    return true;
+}
+
+static void take_25(const struct doctor_ports *ports, struct doctor_ports *ret_ports)
+{
+    unsigned int i;
+
+    *ret_ports = (struct doctor_ports){0};
+    for (i = 0; i < ports->count; i++)
+        if (ports->items[i] != MX_PORT)
+            add_port(ret_ports, ports->items[i]);
+    if (!ret_ports->count)
+        *ret_ports = (struct doctor_ports){.items = {465, 587}, .count = 2};
+}
+
+static void set_ports_remedy(struct doctor_result *result, const struct doctor_ports *all,
+                             const struct doctor_ports *without_25, bool is_mx)
+{
+    char text[DOCTOR_PORTS_MAX];
+
+    if (result->advice == DOCTOR_PORTS_TAKE_25)
+        doctor_set_remedy(result, "smtpgate set ports %s   # if this host is an MX",
+                          doctor_print_ports(without_25->items, without_25->count, ",", text));
+    else if (result->advice == DOCTOR_PORTS_ADD && !doctor_guards(all, result->port))
+        doctor_set_remedy(result,
+                          "ss -ltnp sport = :%u   # no more than %d ports can be guarded:"
+                          " move or end this one",
+                          result->port, SG_PORTS_MAX);
+    else if (result->advice == DOCTOR_PORTS_ADD)
+        doctor_set_remedy(result, "smtpgate set ports %s%s",
+                          doctor_print_ports(all->items, all->count, ",", text),
+                          is_mx ? "   # without 25 if this host is an MX" : "");
+}
+
+void doctor_join_ports(struct doctor_list *list, const struct doctor_ports *ports)
+{
+    struct doctor_ports all = *ports, without_25;
+    bool is_mx = false;
+    size_t i;
+
+    for (i = 0; i < list->count; i++) {
+        is_mx |= list->items[i].advice == DOCTOR_PORTS_TAKE_25;
+        if (list->items[i].advice == DOCTOR_PORTS_ADD)
+            (void)add_port(&all, list->items[i].port);
+    }
+    take_25(&all, &without_25);
+    for (i = 0; i < list->count; i++)
+        set_ports_remedy(&list->items[i], &all, &without_25, is_mx);
+}
+
 /* ---- coverage ---- */
 
 /* Those without Ethernet headers cannot carry the gate. */
-static void set_row_remedy(struct doctor_result *result, const struct cover_row *row)
+static const char *find_headless(const struct cover_row *row)
 {
-    char names[COVER_MISSING_MAX * IF_NAMESIZE] = "", ports[DOCTOR_PORTS_MAX];
-    const char *headless = NULL;
     struct err ignored;
     uint32_t ifindex;
     unsigned int i;
 
+    for (i = 0; i < row->n_missing; i++)
+        if (iface_check(row->missing[i], &ifindex, &ignored) == -EPROTOTYPE)
+            return row->missing[i];
+    return NULL;
+}
+
+/* What the gate is to be on already is mended by sync; see the check of the links. */
+static void set_row_remedy(struct doctor_result *result, const struct cover_row *row,
+                           uint32_t to_sync)
+{
+    char names[COVER_MISSING_MAX * IF_NAMESIZE] = "", ports[DOCTOR_PORTS_MAX];
+    const char *headless = find_headless(row);
+    unsigned int i;
+
+    if (headless) {
+        doctor_set_remedy(result,
+                          "nft 'table inet smtpgate { chain input { type filter hook input priority"
+                          " 0; iifname \"%s\" tcp dport { %s } drop; }; }'",
+                          doctor_is_plain(headless) ? headless : "IFACE",
+                          doctor_print_ports(row->ports, row->n_ports, ", ", ports));
+        return;
+    }
     for (i = 0; i < row->n_missing; i++) {
         size_t used = strlen(names);
         const char *name = row->missing[i];
 
-        if (iface_check(name, &ifindex, &ignored) == -EPROTOTYPE)
-            headless = name;
-        snprintf(names + used, sizeof(names) - used, "%s%s", used ? " " : "",
-                 doctor_is_plain(name) ? name : "IFACE");
+        if (!(to_sync & 1U << i))
+            snprintf(names + used, sizeof(names) - used, " %s",
+                     doctor_is_plain(name) ? name : "IFACE");
     }
-    if (!headless) {
-        doctor_set_remedy(result, "smtpgate attach %s", names);
-        return;
-    }
-    doctor_set_remedy(result,
-                      "nft 'table inet smtpgate { chain input { type filter hook input priority 0;"
-                      " iifname \"%s\" tcp dport { %s } drop; }; }'",
-                      doctor_is_plain(headless) ? headless : "IFACE",
-                      doctor_print_ports(row->ports, row->n_ports, ", ", ports));
+    doctor_set_remedy(result, "%s%s%s%s", to_sync ? "smtpgate sync" : "",
+                      to_sync && names[0] ? " && " : "", names[0] ? "smtpgate attach" : "", names);
 }
 
 static const char *missing_words(const struct cover_row *row, char *buf, size_t size)
@@ -432,7 +500,7 @@ static const char *missing_words(const struct cover_row *row, char *buf, size_t 
     return buf;
 }
 
-void doctor_judge_row(struct doctor_list *list, const struct cover_row *row)
+void doctor_judge_row(struct doctor_list *list, const struct cover_row *row, uint32_t to_sync)
 {
     char ports[DOCTOR_PORTS_MAX], shown[4 * IF_NAMESIZE], by[200];
     const char *plural = row->n_ports == 1 ? "" : "s";
@@ -444,11 +512,12 @@ void doctor_judge_row(struct doctor_list *list, const struct cover_row *row)
         result = doctor_add(list, DOCTOR_OK, 0, "%s: the gate stands before port%s %s", shown,
                             plural, ports);
     } else {
-        result =
-            doctor_add(list, DOCTOR_FAIL, 0, "%s: port%s %s can be reached%s, where no gate stands",
-                       shown, plural, ports, missing_words(row, by, sizeof(by)));
+        result = doctor_add(list, DOCTOR_FAIL, 0, "%s: port%s %s can be reached%s, where %s", shown,
+                            plural, ports, missing_words(row, by, sizeof(by)),
+                            to_sync ? "the gate is to stand, but not as it should (check 8)"
+                                    : "no gate stands");
         if (result)
-            set_row_remedy(result, row);
+            set_row_remedy(result, row, to_sync);
     }
     doctor_set_interface(result, row->name);
 }

@@ -23,11 +23,17 @@ struct doctor_result {
     char interface[IF_NAMESIZE]; /* "": not about one */
     char message[512];
     char remedy[512]; /* "" when all is well */
+    enum doctor_ports_advice {
+        DOCTOR_PORTS_KEEP,
+        DOCTOR_PORTS_ADD,     /* the remedy is to guard @port too */
+        DOCTOR_PORTS_TAKE_25, /* or not to guard 25 */
+    } advice;
 };
 
 /* @failed: a result was lost for want of memory. */
 struct doctor_list {
     unsigned int number; /* of the check that is running */
+    bool on_lo;          /* the gate is on lo too, so it judges what this host asks itself */
     struct doctor_result *items;
     size_t count;
     bool failed;
@@ -70,20 +76,27 @@ bool doctor_guards(const struct doctor_ports *ports, uint16_t port);
 const char *doctor_print_ports(const uint16_t *ports, unsigned int n, const char *separator,
                                char buf[DOCTOR_PORTS_MAX]);
 
+/*
+ * The remedies that change which ports are guarded, when all results are there: "set ports" takes
+ * all of them at once, so that following one does not undo another.
+ */
+void doctor_join_ports(struct doctor_list *list, const struct doctor_ports *ports);
+
 /* ---- one listener's facts; @target is what was asked ---- */
 
 /* Does a guarded port take a recipient without a password? */
-void doctor_judge_password(struct doctor_list *list, const struct doctor_ports *ports,
-                           const struct probe_target *target, const struct probe_facts *facts);
+void doctor_judge_password(struct doctor_list *list, const struct probe_target *target,
+                           const struct probe_facts *facts);
 /* Does it offer AUTH, and only over TLS? */
 void doctor_judge_auth(struct doctor_list *list, const struct probe_target *target,
                        const struct probe_facts *facts);
 /* Does a port that is not guarded offer AUTH? True: it had something to say. */
-bool doctor_judge_unguarded(struct doctor_list *list, const struct doctor_ports *ports,
-                            const struct probe_target *target, const struct probe_facts *facts);
+bool doctor_judge_unguarded(struct doctor_list *list, const struct probe_target *target,
+                            const struct probe_facts *facts);
 
 /* ---- coverage ---- */
 
-void doctor_judge_row(struct doctor_list *list, const struct cover_row *row);
+/* @to_sync: a bit for each of @row->missing that the gate is to be on already. */
+void doctor_judge_row(struct doctor_list *list, const struct cover_row *row, uint32_t to_sync);
 
 #endif

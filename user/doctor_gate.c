@@ -80,8 +80,8 @@ void doctor_judge_jit(struct doctor_list *list, enum doctor_jit jit)
     switch (jit) {
     case DOCTOR_JIT_FIXED:
         doctor_add(list, DOCTOR_OK, 0,
-                   "BPF programs: no switch of the compiler to be seen here,"
-                   " so it is as the kernel was built");
+                   "BPF programs are compiled if the kernel was built to do so: it shows no setting"
+                   " for that here (net.core.bpf_jit_enable)");
         break;
     case DOCTOR_JIT_ON:
         doctor_add(list, DOCTOR_OK, 0, "BPF programs are compiled");
@@ -320,9 +320,32 @@ void doctor_judge_xdp(struct doctor_list *list, const struct doctor_link *link, 
 
 /* ---- the list ---- */
 
+/* "1 prefix is missing, 2 prefixes are too many": how the kernel's list differs, without zeros. */
+static const char *difference_words(const struct sync_check *check, char *buf, size_t size)
+{
+    const struct {
+        uint64_t count;
+        const char *one, *many;
+    } parts[] = {
+        {check->missing, "prefix is missing", "prefixes are missing"},
+        {check->surplus, "prefix is too many", "prefixes are too many"},
+        {check->differing, "prefix ends at another time", "prefixes end at another time"},
+    };
+    size_t i, used = 0;
+
+    buf[0] = '\0';
+    for (i = 0; i < ARRAY_SIZE(parts) && used < size; i++)
+        if (parts[i].count)
+            used += (size_t)snprintf(buf + used, size - used, "%s%llu %s", used ? ", " : "",
+                                     (unsigned long long)parts[i].count,
+                                     parts[i].count == 1 ? parts[i].one : parts[i].many);
+    return buf;
+}
+
 static void add_out_of_step(struct doctor_list *list, const struct doctor_step *step)
 {
     const struct sync_check *check = &step->check;
+    char words[160];
     struct doctor_result *result;
 
     if (!check->present)
@@ -331,11 +354,8 @@ static void add_out_of_step(struct doctor_list *list, const struct doctor_step *
         result =
             doctor_add(list, DOCTOR_FAIL, 0, "the list in the kernel was made from another store");
     else if (!step->equal && check->counted)
-        result = doctor_add(list, DOCTOR_FAIL, 0,
-                            "the kernel's list is not the store's: it lacks %llu prefixes, has %llu"
-                            " too many, and %llu end at another time",
-                            (unsigned long long)check->missing, (unsigned long long)check->surplus,
-                            (unsigned long long)check->differing);
+        result = doctor_add(list, DOCTOR_FAIL, 0, "the kernel's list is not the store's: %s",
+                            difference_words(check, words, sizeof(words)));
     else if (!step->equal)
         result = doctor_add(list, DOCTOR_FAIL, 0,
                             "the kernel's list is not the store's, of %llu prefixes (all compared,"
@@ -398,5 +418,81 @@ void doctor_judge_clock(struct doctor_list *list, const struct doctor_clock *clo
         doctor_set_remedy(result, "date   # if it is right: smtpgate sync -y");
     } else {
         doctor_add(list, DOCTOR_OK, 0, "ends are kept by this host's clock");
+    }
+}
+
+/* ---- what is done with who is not listed ---- */
+
+static void judge_off(struct doctor_list *list, const struct doctor_mode *mode, const char *reaches)
+{
+    struct doctor_result *result;
+
+    if (!mode->accounts_only) {
+        result =
+            doctor_add(list, DOCTOR_WARN, 0, "the gate is off, as the list is empty: %s", reaches);
+        doctor_set_remedy(result, "smtpgate add WHO   # the first entry turns it on");
+        return;
+    }
+    result = doctor_add(list, DOCTOR_WARN, 0,
+                        "the gate is off, as only accounts have lists and the others may come from"
+                        " anywhere: %s; %s",
+                        reaches,
+                        mode->accounts_drops ? "the lists hold only if the relay asks smtpgate"
+                                               " policy"
+                                             : "and the lists of accounts are not enforced");
+    doctor_set_remedy(result, "smtpgate set others nowhere   # or list who else may come:"
+                              " smtpgate add WHO");
+}
+
+static void judge_enforce(struct doctor_list *list, const struct doctor_mode *mode)
+{
+    struct doctor_result *result;
+
+    if (mode->plan.until) {
+        result = doctor_add(list, DOCTOR_WARN, 0,
+                            "the mode is enforce on trial, until %s; then it is %s, unless it is"
+                            " confirmed",
+                            mode->end, mode_name(mode->plan.then));
+        doctor_set_remedy(result, "smtpgate confirm");
+    } else if (mode->entries && mode->ended == mode->entries) {
+        result = doctor_add(list, DOCTOR_WARN, 0,
+                            "the mode is enforce, and all entries have ended: every source is"
+                            " dropped");
+        doctor_set_remedy(result, "smtpgate list --expired   # then, to let one in again: smtpgate"
+                                  " edit WHO --forever");
+    } else {
+        doctor_add(list, DOCTOR_OK, 0,
+                   "the mode is enforce: sources that are not listed are dropped where the"
+                   " gate stands");
+    }
+}
+
+void doctor_judge_mode(struct doctor_list *list, const struct doctor_mode *mode)
+{
+    const struct mode_plan *plan = &mode->plan;
+    char ports[DOCTOR_PORTS_MAX], reaches[DOCTOR_PORTS_MAX + 64];
+    struct doctor_result *result;
+
+    snprintf(reaches, sizeof(reaches), "every source reaches port%s %s",
+             mode->ports.count == 1 ? "" : "s",
+             doctor_print_ports(mode->ports.items, mode->ports.count, ", ", ports));
+    switch (plan->mode) {
+    case SG_MODE_OFF:
+        judge_off(list, mode, reaches);
+        break;
+    case SG_MODE_OBSERVE:
+        result = doctor_add(list, DOCTOR_WARN, 0, "the mode is observe: %s", reaches);
+        doctor_set_remedy(result, "smtpgate preview; smtpgate enforce   # who would be cut off;"
+                                  " then cut");
+        break;
+    case SG_MODE_PAUSED:
+        result = doctor_add(list, DOCTOR_WARN, 0, "the mode is paused, until %s, then %s: %s",
+                            mode->end, mode_name(plan->then), reaches);
+        doctor_set_remedy(result, "smtpgate enforce   # to end it now");
+        break;
+    case SG_MODE_ENFORCE:
+    default:
+        judge_enforce(list, mode);
+        break;
     }
 }

@@ -67,4 +67,18 @@ struct doctor_clock {
 
 void doctor_judge_clock(struct doctor_list *list, const struct doctor_clock *clock);
 
+/* What is in force, and what of it has an end. */
+struct doctor_mode {
+    struct mode_plan plan;
+    const char *end;     /* "2026-12-01 18:00 (in 2 min)", of @plan; "" none */
+    uint64_t entries;    /* of all lists */
+    uint64_t ended;      /* of these */
+    bool accounts_only;  /* only accounts have lists */
+    bool accounts_drops; /* these are kept by the relay's half */
+    struct doctor_ports ports;
+};
+
+/* Is anybody kept out? A gate in the best of health may be one that drops nothing. */
+void doctor_judge_mode(struct doctor_list *list, const struct doctor_mode *mode);
+
 #endif

@@ -45,21 +45,108 @@ void doctor_judge_families(struct doctor_list *list, const struct doctor_familie
 
 /* ---- another packet filter ---- */
 
+static const char *family_words(const struct ruleset_finding *finding)
+{
+    return finding->ip4 && finding->ip6 ? "IPv4, IPv6" : finding->ip6 ? "IPv6" : "IPv4";
+}
+
 static void add_finding(struct doctor_list *list, const struct ruleset_finding *finding)
 {
     char ports[DOCTOR_PORTS_MAX];
-    struct doctor_result *result =
-        doctor_add(list, DOCTOR_WARN, finding->n_ports == 1 ? finding->ports[0] : 0,
-                   "another packet filter drops port%s %s (%s)%s, whoever is listed: %s: %s",
-                   finding->n_ports == 1 ? "" : "s",
-                   doctor_print_ports(finding->ports, finding->n_ports, ", ", ports),
-                   finding->ip4 && finding->ip6 ? "IPv4, IPv6"
-                   : finding->ip6               ? "IPv6"
-                                                : "IPv4",
-                   finding->some ? " for some or most" : "", finding->place,
-                   finding->rule[0] ? finding->rule : "its policy, as no rule accepts");
+    struct doctor_result *result = doctor_add(
+        list, DOCTOR_WARN, finding->n_ports == 1 ? finding->ports[0] : 0,
+        "another packet filter drops port%s %s (%s) for %s, listed or not: %s: %s",
+        finding->n_ports == 1 ? "" : "s",
+        doctor_print_ports(finding->ports, finding->n_ports, ", ", ports), family_words(finding),
+        finding->some ? "all but some sources or ways in" : "every source", finding->place,
+        finding->rule[0] ? finding->rule : "its policy, as no rule accepts");
 
     doctor_set_remedy(result, "%s   # let the guarded ports pass there", finding->look);
+}
+
+/* A listed source that a rule for some sources drops. */
+static void add_overlap(struct doctor_list *list, const struct doctor_firewall *firewall)
+{
+    const struct ruleset_finding *by = &firewall->findings.spares[firewall->dropped.spare].by;
+    char who[WHO_TEXT_MAX], ports[DOCTOR_PORTS_MAX];
+    struct doctor_result *result = doctor_add(
+        list, DOCTOR_WARN, by->n_ports == 1 ? by->ports[0] : 0,
+        "another packet filter drops port%s %s (%s) for %s, and the list lets some or all of that"
+        " in: %s",
+        by->n_ports == 1 ? "" : "s", doctor_print_ports(by->ports, by->n_ports, ", ", ports),
+        family_words(by), who_print(&firewall->dropped.who, who), by->place);
+
+    doctor_set_remedy(result, "%s   # a ban of a listed source? take it back there", by->look);
+}
+
+/* A port that is not guarded and is sent on to one that is: the gate sees what is in the packet. */
+static void add_lead(struct doctor_list *list, const struct ruleset_lead *lead)
+{
+    struct doctor_result *result;
+
+    if (lead->wide) {
+        result = doctor_add(list, DOCTOR_FAIL, 0,
+                            "ports that are not guarded (%u is one) are redirected to the guarded"
+                            " %u: a leaked password works there: %s: %s",
+                            lead->from, lead->to, lead->place, lead->rule);
+        doctor_set_remedy(result, "%s   # redirect none but ports that are guarded too",
+                          lead->look);
+        return;
+    }
+    result = doctor_add(list, DOCTOR_FAIL, lead->from,
+                        "port %u is redirected to the guarded %u and is not guarded itself: a"
+                        " leaked password works there: %s: %s",
+                        lead->from, lead->to, lead->place, lead->rule);
+    if (result)
+        result->advice = DOCTOR_PORTS_ADD;
+}
+
+/* The first rule that drops some; NULL: there is none. */
+static const struct ruleset_spare *first_spare(const struct ruleset_findings *findings)
+{
+    size_t i;
+
+    for (i = 0; i < findings->n_spares; i++)
+        if (findings->spares[i].by.n_ports)
+            return &findings->spares[i];
+    return NULL;
+}
+
+static void add_none(struct doctor_list *list, const struct doctor_firewall *firewall)
+{
+    const struct ruleset_spare *spare = first_spare(&firewall->findings);
+    char ports[DOCTOR_PORTS_MAX], looked[DOCTOR_PORTS_MAX + 64] = "guarded ports";
+
+    if (firewall->listening)
+        snprintf(looked, sizeof(looked), "the guarded port%s that somebody listens on (%s)",
+                 firewall->ports.count == 1 ? "" : "s",
+                 doctor_print_ports(firewall->ports.items, firewall->ports.count, ", ", ports));
+    if (!spare) {
+        doctor_add(list, DOCTOR_OK, 0, "no rule of another packet filter drops %s", looked);
+        return;
+    }
+    doctor_add(list, DOCTOR_OK, 0,
+               "no rule of another packet filter drops %s for every source; some connections are"
+               " dropped by their source, rate or the like, first by %s: %s%s%s%s",
+               looked, spare->by.place, spare->by.rule, spare->who[0] ? " (" : "", spare->who,
+               spare->who[0] ? ")" : "");
+}
+
+static void add_unread(struct doctor_list *list, const struct doctor_firewall *firewall)
+{
+    struct doctor_result *result;
+
+    if (firewall->error.message[0]) {
+        result = doctor_add(list, DOCTOR_UNKNOWN, 0,
+                            "whether another packet filter drops guarded ports is not known: %s",
+                            firewall->error.message);
+        doctor_set_remedy(result, "%s", firewall->error.hint);
+    } else {
+        result = doctor_add(list, DOCTOR_UNKNOWN, 0,
+                            "whether another packet filter drops guarded ports is not known: its"
+                            " rules are too many, or lead into each other too deeply");
+        doctor_set_remedy(result, "nft list ruleset");
+    }
 }
 
 void doctor_judge_firewall(struct doctor_list *list, const struct doctor_firewall *firewall)
@@ -68,28 +155,22 @@ void doctor_judge_firewall(struct doctor_list *list, const struct doctor_firewal
     struct doctor_result *result;
     size_t i;
 
+    for (i = 0; i < findings->n_leads; i++)
+        add_lead(list, &findings->leads[i]);
     for (i = 0; i < findings->count; i++)
         add_finding(list, &findings->items[i]);
-    if (findings->more) {
+    if (findings->more || findings->more_leads) {
         result = doctor_add(list, DOCTOR_WARN, 0, "and so do more rules than are named here");
         doctor_set_remedy(result, "nft list ruleset; iptables-save; ip6tables-save");
     }
-    if (firewall->error.message[0]) {
-        result = doctor_add(list, DOCTOR_UNKNOWN, 0,
-                            "whether another packet filter drops guarded ports is not known: %s",
-                            firewall->error.message);
-        doctor_set_remedy(result, "%s", firewall->error.hint);
-    } else if (findings->unread) {
-        result = doctor_add(list, DOCTOR_UNKNOWN, 0,
-                            "whether another packet filter drops guarded ports is not known: its"
-                            " rules are too many, or lead into each other too deeply");
-        doctor_set_remedy(result, "nft list ruleset");
-    } else if (firewall->none) {
+    if (firewall->overlaps)
+        add_overlap(list, firewall);
+    if (firewall->error.message[0] || findings->unread)
+        add_unread(list, firewall);
+    else if (firewall->none)
         doctor_add(list, DOCTOR_OK, 0, "there is no other packet filter in the kernel");
-    } else if (!findings->count) {
-        doctor_add(list, DOCTOR_OK, 0, "no rule of another packet filter drops guarded ports%s",
-                   findings->spared ? ", but for some sources" : "");
-    }
+    else if (!findings->count && !firewall->overlaps)
+        add_none(list, firewall);
 }
 
 /* ---- everything from one address ---- */

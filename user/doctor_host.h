@@ -19,8 +19,12 @@ struct doctor_families {
 void doctor_judge_families(struct doctor_list *list, const struct doctor_families *families);
 
 struct doctor_firewall {
-    bool none; /* there is no other packet filter in the kernel */
+    bool none;                 /* there is no other packet filter in the kernel */
+    struct doctor_ports ports; /* that were looked at */
+    bool listening;            /* which somebody listens on; else all that are guarded */
     struct ruleset_findings findings;
+    bool overlaps; /* the list lets in something of this source, which the rules drop */
+    struct ruleset_source dropped;
     struct err error; /* no message: all rules were read */
     int64_t left_ms;  /* for reading them */
 };

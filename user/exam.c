@@ -36,7 +36,7 @@ int exam_begin(struct exam *x, const struct cmd_context *ctx, struct err *e)
     r = exam_read_relay(x, e);
     if (r < 0)
         return r;
-    exam_read_host(x);
+    exam_read_host(x, ctx);
     ask(x);
     return 0;
 }

@@ -30,6 +30,8 @@ struct exam {
     const char *bpffs;
     struct doctor_step step;
     struct doctor_clock clock;
+    struct doctor_mode mode;
+    char mode_end[64]; /* of which this is the end */
     struct doctor_families families;
     struct doctor_leader leader;
     /* the host's side */
@@ -63,7 +65,7 @@ int exam_begin(struct exam *x, const struct cmd_context *ctx, struct err *e);
 void exam_read_gate(struct exam *x, const struct cmd_context *ctx);
 /* Listeners, addresses, whom to ask. */
 int exam_read_relay(struct exam *x, struct err *e);
-void exam_read_host(struct exam *x);
+void exam_read_host(struct exam *x, const struct cmd_context *ctx);
 
 /* ---- its checks, each adds to the results ---- */
 
@@ -84,5 +86,7 @@ void exam_check_families(struct exam *x);
 void exam_check_firewall(struct exam *x);
 void exam_check_leader(struct exam *x);
 void exam_check_sysctls(struct exam *x);
+
+void exam_check_mode(struct exam *x);
 
 #endif

@@ -45,8 +45,10 @@ static void take_attached(struct exam *x, const struct sync_ifaces *ifaces)
     size_t i;
 
     for (i = 0; i < ifaces->count; i++)
-        if (ifaces->items[i].link.state == GATE_LINK_HERE && ifaces->items[i].link.in_force)
+        if (ifaces->items[i].link.state == GATE_LINK_HERE && ifaces->items[i].link.in_force) {
             x->attached[x->n_attached++] = ifaces->items[i].link.ifindex;
+            x->results.on_lo |= !strcmp(ifaces->items[i].link.name, "lo");
+        }
 }
 
 static void take_link(struct exam *x, const struct sync_iface *iface)
@@ -250,6 +252,40 @@ static void read_list(struct exam *x, const struct cmd_context *ctx, struct stor
         (void)read_leader(x, gate, &walk.majority, NULL);
 }
 
+/* "2026-12-01 18:00 (in 2 min)" */
+static void print_end(const struct mode_plan *plan, int64_t now, char *buf, size_t size)
+{
+    char time_text[OUT_TIME_MAX], left[32];
+
+    snprintf(buf, size, "%s (%s)", out_local_time(plan->until, time_text),
+             cmd_time_left(plan->until - now, left));
+}
+
+/* The kernel's word if there is a gate, as status has it. */
+static int read_mode(struct exam *x, struct store *store, struct gate *gate,
+                     const struct store_settings *settings, struct err *e)
+{
+    int64_t now = gate_now(gate, settings->clock);
+    struct mode_plan lists = mode_at(true, &settings->plan, now);
+    struct doctor_mode *mode = &x->mode;
+    struct store_counts counts;
+    int r = store_read_counts(store, &counts, e);
+
+    if (r == 0)
+        r = store_count_ended(store, now, &mode->ended, e);
+    if (r < 0)
+        return r;
+    mode->plan =
+        gate_is_whole(gate) ? gate_mode(gate) : mode_at(settings->on, &settings->plan, now);
+    mode->entries = counts.entries;
+    mode->accounts_only = counts.accounts && !counts.host_entries;
+    mode->accounts_drops = mode_drops(lists.mode);
+    mode->ports = x->ports;
+    print_end(&mode->plan, now, x->mode_end, sizeof(x->mode_end));
+    mode->end = x->mode_end;
+    return 0;
+}
+
 static int read_all(struct exam *x, const struct cmd_context *ctx, struct err *e)
 {
     _cleanup_(store_close) struct store *store = NULL;
@@ -269,6 +305,9 @@ static int read_all(struct exam *x, const struct cmd_context *ctx, struct err *e
     if (r < 0)
         return r;
     take_ports(x, &settings);
+    r = read_mode(x, store, gate, &settings, e);
+    if (r < 0)
+        return r;
     gate_read_pins(gate, &x->pins);
     x->families.drops = settings.on;
     x->step.needed = x->n_links || gate_is_present(gate);
@@ -347,6 +386,12 @@ void exam_check_list(struct exam *x)
 {
     if (!add_unread(x, "whether the kernel's list is the store's"))
         doctor_judge_step(&x->results, &x->step);
+}
+
+void exam_check_mode(struct exam *x)
+{
+    if (!add_unread(x, "whether sources that are not listed are dropped"))
+        doctor_judge_mode(&x->results, &x->mode);
 }
 
 void exam_check_clock(struct exam *x)

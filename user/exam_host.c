@@ -6,6 +6,7 @@
 
 #include "exam.h"
 #include "firewall.h"
+#include "span.h"
 
 /* ---- families ---- */
 
@@ -47,7 +48,7 @@ static void read_families(struct exam *x)
 /* ---- packet filters ---- */
 
 /* The ports that somebody listens on; if nobody does on any, all. */
-static void take_ports(const struct exam *x, struct ruleset_host *host)
+static void take_ports(struct exam *x, struct ruleset_host *host)
 {
     struct doctor_ports ports = {0};
     size_t i;
@@ -59,6 +60,10 @@ static void take_ports(const struct exam *x, struct ruleset_host *host)
         ports = x->ports;
     memcpy(host->ports, ports.items, ports.count * sizeof(host->ports[0]));
     host->n_ports = ports.count;
+    memcpy(host->guarded, x->ports.items, x->ports.count * sizeof(host->guarded[0]));
+    host->n_guarded = x->ports.count;
+    x->firewall.ports = ports;
+    x->firewall.listening = x->n_listeners;
 }
 
 /* The interfaces that lead to them, of those the gate is on or above if there are any. */
@@ -162,6 +167,74 @@ static void read_filters(struct doctor_firewall *firewall, const struct ruleset_
         read_iptables(firewall, FIREWALL_IP6TABLES_LEGACY, ADDR_IP6, "ip6tables-legacy", host);
 }
 
+/* ---- listed sources that are dropped elsewhere ---- */
+
+struct overlap {
+    struct doctor_firewall *firewall;
+    struct span_set dropped;
+};
+
+static void prefix_bounds(const struct prefix *prefix, struct who *ret_who)
+{
+    unsigned int bit, bits = (unsigned int)addr_len(prefix->addr.family) * 8;
+
+    *ret_who = (struct who){WHO_SEGMENT, prefix->addr, prefix->addr};
+    for (bit = prefix->len; bit < bits; bit++)
+        ret_who->last.bytes[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
+}
+
+static bool overlap(const struct who *a, const struct who *b)
+{
+    return a->first.family == b->first.family && addr_cmp(&a->first, &b->last) <= 0 &&
+           addr_cmp(&b->first, &a->last) <= 0;
+}
+
+/* Ends the walk with 1 at the first that is. */
+static int find_dropped(const struct prefix *prefix, int64_t until, void *arg)
+{
+    struct overlap *o = arg;
+    const struct ruleset_findings *findings = &o->firewall->findings;
+    struct who listed;
+    size_t i;
+
+    (void)until;
+    prefix_bounds(prefix, &listed);
+    if (!span_touches(&o->dropped, &listed))
+        return 0;
+    for (i = 0; i < findings->n_sources && !o->firewall->overlaps; i++) {
+        o->firewall->overlaps = overlap(&findings->sources[i].who, &listed);
+        o->firewall->dropped = findings->sources[i];
+    }
+    return o->firewall->overlaps;
+}
+
+/* Rules of that chain drop guarded ports, when all is read. */
+static bool counts(const struct ruleset_findings *findings, const struct ruleset_source *source)
+{
+    return findings->spares[source->spare].by.n_ports;
+}
+
+/* One more walk over the list, where some sources are dropped by rules. */
+static void read_overlaps(struct exam *x, const struct cmd_context *ctx)
+{
+    struct ruleset_findings *findings = &x->firewall.findings;
+    struct overlap o = {.firewall = &x->firewall};
+    _cleanup_(store_close) struct store *store = NULL;
+    size_t i, kept = 0;
+
+    for (i = 0; i < findings->n_sources; i++)
+        if (counts(findings, &findings->sources[i]))
+            findings->sources[kept++] = findings->sources[i];
+    findings->n_sources = kept;
+    if (!kept || !x->gate_known || store_open(ctx->state, STORE_READ, &store, NULL) < 0)
+        return;
+    for (i = 0; i < kept; i++)
+        if (span_add(&o.dropped, &findings->sources[i].who) < 0)
+            break;
+    (void)store_each_prefix(store, find_dropped, &o, NULL);
+    span_free(&o.dropped);
+}
+
 static void read_firewall(struct exam *x)
 {
     _cleanup_free_ struct addr *own = calloc(x->n_addresses + 1, sizeof(*own));
@@ -221,10 +294,11 @@ static void read_sysctls(struct exam *x)
     }
 }
 
-void exam_read_host(struct exam *x)
+void exam_read_host(struct exam *x, const struct cmd_context *ctx)
 {
     read_families(x);
     read_firewall(x);
+    read_overlaps(x, ctx);
     read_neighbour(x);
     read_sysctls(x);
 }

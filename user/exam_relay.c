@@ -224,7 +224,7 @@ void exam_check_password(struct exam *x)
         return;
     for (i = 0; i < x->n_targets; i++)
         if (x->targets[i].guarded)
-            doctor_judge_password(&x->results, &x->ports, &x->targets[i].probe, &x->facts[i]);
+            doctor_judge_password(&x->results, &x->targets[i].probe, &x->facts[i]);
 }
 
 void exam_check_auth(struct exam *x)
@@ -276,7 +276,7 @@ void exam_check_unguarded(struct exam *x)
         if (x->facts[i].outcome == PROBE_SILENT && n_silent < SG_PORTS_MAX &&
             (!n_silent || silent[n_silent - 1] != x->targets[i].probe.port))
             silent[n_silent++] = x->targets[i].probe.port;
-        said += doctor_judge_unguarded(&x->results, &x->ports, &x->targets[i].probe, &x->facts[i]);
+        said += doctor_judge_unguarded(&x->results, &x->targets[i].probe, &x->facts[i]);
     }
     if (!said)
         doctor_add(&x->results, DOCTOR_OK, 0,
@@ -300,21 +300,54 @@ static void add_gate_unknown(struct exam *x)
                                               : "smtpgate status");
 }
 
+/* The gate is to be on @name already, so attaching it is not what is wanted. */
+static bool is_wanted(const struct exam *x, const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < x->n_links; i++) {
+        const struct sync_iface *iface = &x->links[i].iface;
+
+        if (!strcmp(iface->link.state == GATE_LINK_HERE ? iface->link.name : iface->row.name, name))
+            return true;
+    }
+    return false;
+}
+
+static void judge_row(struct exam *x, const struct cover_row *row)
+{
+    uint32_t to_sync = 0;
+    unsigned int i;
+
+    for (i = 0; i < row->n_missing; i++)
+        if (is_wanted(x, row->missing[i]))
+            to_sync |= 1U << i;
+    doctor_judge_row(&x->results, row, to_sync);
+}
+
+/* Nobody listens, so there is no row to say it. */
+static void add_nowhere(struct exam *x)
+{
+    struct doctor_result *result =
+        doctor_add(&x->results, DOCTOR_FAIL, 0,
+                   x->n_links ? "the gate is on no interface as it should be (check 8)"
+                              : "the gate is attached nowhere");
+
+    doctor_set_remedy(result, x->n_links ? "smtpgate sync" : "smtpgate attach IFACE");
+}
+
 void exam_check_coverage(struct exam *x)
 {
-    struct doctor_result *result;
     size_t i;
 
     if (!x->gate_known) {
         add_gate_unknown(x);
         return;
     }
-    if (!x->n_attached && !x->n_rows) {
-        result = doctor_add(&x->results, DOCTOR_FAIL, 0, "the gate is attached nowhere");
-        doctor_set_remedy(result, "smtpgate attach IFACE");
-    }
+    if (!x->n_attached && !x->n_rows)
+        add_nowhere(x);
     for (i = 0; i < x->n_rows; i++)
-        doctor_judge_row(&x->results, &x->rows[i]);
+        judge_row(x, &x->rows[i]);
     if (!x->n_rows && x->n_attached)
         doctor_add(&x->results, DOCTOR_OK, 0, "no interface leads to a server on a guarded port");
 }

@@ -7,6 +7,9 @@
  * The rules are followed as the kernel follows them, for all ports and both families at once. What
  * a rule asks that is not understood, or cannot be known beforehand (a rate, a mark), is taken in
  * favour of the rules: it drops nothing, and what it accepts is accepted. So a finding is one.
+ * Two things are told beside: the rules that drop some, with the sources that they name, and the
+ * ports that are not guarded and are sent on to one that is.
+ *
  * Text is the host's, but names and comments in it may be anybody's: it is escaped here.
  */
 #ifndef SMTPGATE_RULESET_H
@@ -32,6 +35,8 @@ struct ruleset_host {
     /* Interfaces they come by, other than loopback; none: not known. */
     char ifaces[RULESET_IFACES_MAX][RULESET_NAME_MAX];
     unsigned int n_ifaces;
+    uint16_t guarded[RULESET_PORTS_MAX]; /* among them @ports */
+    unsigned int n_guarded;
 };
 
 struct ruleset_finding {
@@ -46,7 +51,30 @@ struct ruleset_finding {
     char look[160];  /* a command that shows it */
 };
 
+/* What some connections are dropped by: the first rule of its chain that does. */
+struct ruleset_spare {
+    struct ruleset_finding by;
+    char who[128]; /* "198.51.100.0/24, 203.0.113.7, ..."; "" not told by an address */
+};
+
+/* A source that is dropped; @spare: where, of ruleset_findings. */
+struct ruleset_source {
+    struct who who;
+    size_t spare;
+};
+
+/* A port that is not guarded, and leads to one that is. */
+struct ruleset_lead {
+    uint32_t cases;
+    uint16_t from, to;
+    bool wide; /* and so do others, which the rule does not name one by one */
+    char place[192], rule[192], look[160];
+};
+
 #define RULESET_FINDINGS_MAX 16
+#define RULESET_SPARES_MAX   8
+#define RULESET_SOURCES_MAX  512
+#define RULESET_LEADS_MAX    8
 
 /* Zero-initialise; several readings for one host add to one. */
 struct ruleset_findings {
@@ -55,7 +83,13 @@ struct ruleset_findings {
     uint32_t moved; /* cases that are sent to another port or host before they come in */
     bool more;      /* than fit */
     bool unread;    /* the rules were too many or too deeply nested to be followed */
-    bool spared;    /* rules that only drop some sources name a guarded port */
+    struct ruleset_spare spares[RULESET_SPARES_MAX]; /* without ports: not after all */
+    size_t n_spares;
+    struct ruleset_source sources[RULESET_SOURCES_MAX];
+    size_t n_sources;
+    struct ruleset_lead leads[RULESET_LEADS_MAX];
+    size_t n_leads;
+    bool more_leads;
     bool compat4; /* the text holds rules of iptables (ip6tables) that nft cannot tell: they are */
     bool compat6; /* left out, and wanted as iptables-save (ip6tables-save) prints them */
 };

@@ -243,7 +243,7 @@ void rs_bounds(const struct addr *addr, unsigned int len, struct addr *ret_first
 /* ---- following ---- */
 
 struct follower {
-    const struct rs_set *set;
+    struct rs_set *set;
     struct ruleset_findings *findings;
     uint32_t let_some; /* cases of which some packets were accepted */
     unsigned int steps;
@@ -256,10 +256,10 @@ static bool is_plain(const char *name)
                strlen(name);
 }
 
-static void print_place(const struct follower *follower, const struct rs_chain *chain,
+static void print_place(const struct rs_set *set, const struct rs_chain *chain,
                         struct ruleset_finding *finding)
 {
-    const char *command = follower->set->command;
+    const char *command = set->command;
     char table[64], name[64];
 
     text_escape(chain->table, table, sizeof(table));
@@ -289,6 +289,13 @@ static void print_rule(const struct rs_rule *rule, struct ruleset_finding *findi
         snprintf(finding->rule, sizeof(finding->rule), "the rule with handle %lld", rule->handle);
 }
 
+void rs_print_place(const struct rs_set *set, const struct rs_chain *chain,
+                    const struct rs_rule *rule, struct ruleset_finding *finding)
+{
+    print_place(set, chain, finding);
+    print_rule(rule, finding);
+}
+
 static void spell_cases(const struct ruleset_host *host, struct ruleset_finding *finding)
 {
     uint32_t cases = finding->cases, ports = (cases | cases >> RS_FAMILY_BITS) & RS_IP4;
@@ -303,6 +310,14 @@ static void spell_cases(const struct ruleset_host *host, struct ruleset_finding 
 }
 
 /* A packet that was sent elsewhere meets no rule for the port that it came to. */
+static void settle_one(const struct ruleset_host *host, struct ruleset_finding *finding,
+                       uint32_t moved)
+{
+    if (finding->input)
+        finding->cases &= ~moved;
+    spell_cases(host, finding);
+}
+
 static void settle(const struct ruleset_host *host, struct ruleset_findings *findings)
 {
     size_t i, kept = 0;
@@ -310,13 +325,13 @@ static void settle(const struct ruleset_host *host, struct ruleset_findings *fin
     for (i = 0; i < findings->count; i++) {
         struct ruleset_finding *finding = &findings->items[i];
 
-        if (finding->input)
-            finding->cases &= ~findings->moved;
-        spell_cases(host, finding);
+        settle_one(host, finding, findings->moved);
         if (finding->cases)
             findings->items[kept++] = *finding;
     }
     findings->count = kept;
+    for (i = 0; i < findings->n_spares; i++)
+        settle_one(host, &findings->spares[i].by, findings->moved);
 }
 
 /* The one that says the same rule, or a new one; NULL: no room. */
@@ -342,8 +357,7 @@ static void add_finding(struct follower *follower, const struct rs_chain *chain,
     struct ruleset_finding wanted = {0}, *finding;
 
     follower->steps += 8; /* what it costs */
-    print_place(follower, chain, &wanted);
-    print_rule(rule, &wanted);
+    rs_print_place(follower->set, chain, rule, &wanted);
     finding = place_of(follower->findings, &wanted);
     if (!finding) {
         follower->findings->more = true;
@@ -353,6 +367,97 @@ static void add_finding(struct follower *follower, const struct rs_chain *chain,
     finding->input = chain->input;
     finding->cases |= cases;
 }
+
+/* ---- rules that drop some ---- */
+
+struct named {
+    struct ruleset_findings *findings;
+    size_t spare;
+    size_t told; /* of the first rule's */
+    bool first;
+    bool all_dropped; /* nothing in front of it lets some of them in */
+};
+
+static void tell_source(struct named *named, const char *text)
+{
+    char *who = named->findings->spares[named->spare].who;
+    size_t size = sizeof(named->findings->spares[0].who), used = strlen(who);
+
+    if (named->told > 3)
+        return;
+    if (named->told == 3 || used + strlen(text) + sizeof(", , ...") > size) {
+        snprintf(who + used, size - used, ", ...");
+        named->told = 4;
+        return;
+    }
+    snprintf(who + used, size - used, "%s%s", used ? ", " : "", text);
+    named->told++;
+}
+
+static bool is_known_source(const struct ruleset_findings *findings,
+                            const struct ruleset_source *source)
+{
+    size_t i;
+
+    for (i = 0; i < findings->n_sources; i++)
+        if (findings->sources[i].spare == source->spare &&
+            who_same_set(&findings->sources[i].who, &source->who))
+            return true;
+    return false;
+}
+
+static bool take_source(const struct who *who, void *arg)
+{
+    struct named *named = arg;
+    struct ruleset_findings *findings = named->findings;
+    struct ruleset_source source = {*who, named->spare};
+    char text[WHO_TEXT_MAX];
+
+    if (named->first)
+        tell_source(named, who_print(who, text));
+    if (!named->all_dropped || findings->n_sources == RULESET_SOURCES_MAX)
+        return named->first && named->told <= 3;
+    if (!is_known_source(findings, &source))
+        findings->sources[findings->n_sources++] = source;
+    return true;
+}
+
+/* The one of this chain, or a new one; @wanted says the chain. SIZE_MAX: no room. */
+static size_t find_spare(struct ruleset_findings *findings, const struct ruleset_finding *wanted,
+                         bool *ret_first)
+{
+    size_t i;
+
+    *ret_first = false;
+    for (i = 0; i < findings->n_spares; i++)
+        if (!strcmp(findings->spares[i].by.place, wanted->place))
+            return i;
+    if (i == RULESET_SPARES_MAX)
+        return SIZE_MAX;
+    *ret_first = true;
+    findings->spares[i] = (struct ruleset_spare){.by = *wanted};
+    return findings->n_spares++;
+}
+
+static void add_spare(struct follower *follower, const struct rs_chain *chain,
+                      const struct rs_rule *rule, uint32_t hit, enum rs_reach reach)
+{
+    struct named named = {.findings = follower->findings,
+                          .all_dropped = reach == RS_SOME && (hit & ~follower->let_some)};
+    struct ruleset_finding wanted = {0};
+
+    follower->steps += 8;
+    rs_print_place(follower->set, chain, rule, &wanted);
+    named.spare = find_spare(follower->findings, &wanted, &named.first);
+    if (named.spare == SIZE_MAX)
+        return;
+    follower->findings->spares[named.spare].by.cases |= hit;
+    follower->findings->spares[named.spare].by.input = chain->input;
+    if (follower->set->each_source && (named.first || named.all_dropped))
+        follower->set->each_source(follower->set, chain, rule, take_source, &named);
+}
+
+/* ---- one rule ---- */
 
 /* Where a rule's packets are after it. */
 struct course {
@@ -366,7 +471,7 @@ static void meet_drop(struct follower *follower, const struct rs_chain *chain,
                       struct course *course)
 {
     if (reach > RS_WAYS) {
-        follower->findings->spared |= reach == RS_SOME;
+        add_spare(follower, chain, rule, hit, reach);
         return;
     }
     add_finding(follower, chain, rule, hit, reach);
@@ -422,6 +527,8 @@ static void meet_hit(struct follower *follower, const struct rs_chain *chain,
 {
     if (!hit)
         return;
+    if (rule->to && reach != RS_UNKNOWN)
+        rs_add_leads(follower->set, chain, rule, hit, follower->findings);
     switch (rule->verdict) {
     case RS_DROP:
         meet_drop(follower, chain, rule, hit, reach, course);
@@ -479,7 +586,7 @@ static uint32_t follow_chain(struct follower *follower, const struct rs_chain *c
     return course.ended;
 }
 
-void rs_follow(const struct rs_set *set, struct ruleset_findings *findings)
+void rs_follow(struct rs_set *set, struct ruleset_findings *findings)
 {
     struct follower follower = {.set = set, .findings = findings};
     size_t i;

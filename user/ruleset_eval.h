@@ -48,6 +48,8 @@ struct rs_rule {
     const char *target; /* JUMP and GOTO */
     const char *text;   /* NULL: by its handle */
     long long handle;
+    const void *origin; /* for each_source */
+    uint16_t to;        /* the port that it sends to; 0: none that is told */
 };
 
 struct rs_chain {
@@ -60,9 +62,15 @@ struct rs_chain {
     size_t count, room;
 };
 
+/* Returns false when it has heard enough. */
+typedef bool rs_source_fn(const struct who *who, void *arg);
+
 struct rs_set {
     const struct ruleset_host *host;
     const char *command; /* NULL: nft */
+    /* The sources of which @rule of @chain takes those it takes. */
+    void (*each_source)(struct rs_set *set, const struct rs_chain *chain,
+                        const struct rs_rule *rule, rs_source_fn *fn, void *arg);
     struct rs_chain *chains;
     size_t count, room;
     size_t *index; /* by their names: number + 1, 0 is empty */
@@ -78,7 +86,37 @@ struct rs_chain *rs_find_chain(const struct rs_set *set, const char *family, con
 int rs_add_rule(struct rs_chain *chain, const struct rs_rule *rule);
 
 /* Follows all base chains. */
-void rs_follow(const struct rs_set *set, struct ruleset_findings *findings);
+void rs_follow(struct rs_set *set, struct ruleset_findings *findings);
+void rs_print_place(const struct rs_set *set, const struct rs_chain *chain,
+                    const struct rs_rule *rule, struct ruleset_finding *finding);
+
+/* ---- leads (ruleset_lead.c) ---- */
+
+/*
+ * Ports that rules which send to a guarded port name: the rules are followed once more with these.
+ * Where they name none, one stands for all.
+ */
+struct rs_candidates {
+    uint16_t ports[RULESET_PORTS_MAX];
+    uint32_t wide; /* a bit for each: it stands for others too */
+    unsigned int count;
+    bool more;
+};
+
+bool rs_is_guarded(const struct ruleset_host *host, unsigned int port);
+/* @low to @high are named, by a rule that sends to a guarded port. */
+void rs_add_candidate(struct rs_candidates *candidates, const struct ruleset_host *host,
+                      unsigned int low, unsigned int high);
+void rs_add_any_candidate(struct rs_candidates *candidates, const struct ruleset_host *host);
+/* The host that the rules are followed for once more. */
+struct ruleset_host rs_candidate_host(const struct rs_candidates *candidates,
+                                      const struct ruleset_host *host);
+/* @rule sends @hit to its port. */
+void rs_add_leads(const struct rs_set *set, const struct rs_chain *chain,
+                  const struct rs_rule *rule, uint32_t hit, struct ruleset_findings *findings);
+/* What the second time came to. */
+void rs_take_leads(struct ruleset_findings *findings, const struct ruleset_findings *second,
+                   const struct rs_candidates *candidates);
 
 /* ---- matches ---- */
 

@@ -16,8 +16,9 @@ struct reader {
     struct rs_set set;
     enum addr_family family;
     const char *table;
-    struct rs_rule rule; /* of the line being read */
-    bool negated;        /* a "!" stood before */
+    struct rs_rule rule;              /* of the line being read */
+    bool negated;                     /* a "!" stood before */
+    struct rs_candidates *candidates; /* NULL: not wanted */
 };
 
 /* A word at @at, cut off in place; @ret_next is behind it. Quotes as iptables-save sets them. */
@@ -47,25 +48,35 @@ static void narrow(struct reader *reader, struct rs_match match)
     reader->rule.match = rs_both(reader->rule.match, match);
 }
 
-/* "25", "25:30", "25,465:470" */
+/* The next of "25", "25:30", "25,465:470"; false: that is none. */
+static bool take_ports(const char **list, unsigned int *ret_low, unsigned int *ret_high)
+{
+    unsigned long low, high;
+    char *end;
+
+    low = strtoul(*list, &end, 10);
+    high = low;
+    if (*end == ':')
+        high = end[1] && isdigit((unsigned char)end[1]) ? strtoul(end + 1, &end, 10) : 65535;
+    while (*end == ':')
+        end++;
+    if ((*end && *end != ',') || low > 65535 || high > 65535)
+        return false;
+    *ret_low = (unsigned int)low;
+    *ret_high = (unsigned int)high;
+    *list = *end ? end + 1 : end;
+    return true;
+}
+
 static struct rs_match match_ports(const struct reader *reader, const char *list)
 {
     uint32_t cases = 0;
+    unsigned int low, high;
 
     while (*list) {
-        unsigned long low, high;
-        char *end;
-
-        low = strtoul(list, &end, 10);
-        high = low;
-        if (*end == ':')
-            high = end[1] && isdigit((unsigned char)end[1]) ? strtoul(end + 1, &end, 10) : 65535;
-        while (*end == ':')
-            end++;
-        if ((*end && *end != ',') || low > 65535 || high > 65535)
+        if (!take_ports(&list, &low, &high))
             return rs_who_knows(reader->set.host);
-        cases |= rs_port_cases(reader->set.host, (unsigned int)low, (unsigned int)high);
-        list = *end ? end + 1 : end;
+        cases |= rs_port_cases(reader->set.host, low, high);
     }
     return rs_only(reader->set.host, cases, reader->negated);
 }
@@ -331,6 +342,96 @@ static void take_words(struct reader *reader, char **words, unsigned int n)
     }
 }
 
+/* ---- where a rule sends to ---- */
+
+/* "--to-ports 587", "--to-destination 192.0.2.1:587", "[2001:db8::1]:587-590", "--on-port 587" */
+static unsigned int target_of(const char *option, const char *value)
+{
+    const char *colon = strrchr(value, ':');
+    unsigned long port = 0;
+
+    if (!strcmp(option, "--to-ports") || !strcmp(option, "--on-port"))
+        port = strtoul(value, NULL, 10);
+    else if (!strcmp(option, "--to-destination") && colon &&
+             (colon == strchr(value, ':') || (colon > value && colon[-1] == ']')))
+        port = strtoul(colon + 1, NULL, 10);
+    return port <= UINT16_MAX ? (unsigned int)port : 0;
+}
+
+static void name_ports(struct reader *reader, char **words, unsigned int n)
+{
+    bool any = false;
+    unsigned int i, low, high;
+
+    for (i = 0; i + 1 < n; i++) {
+        const char *list = words[i + 1];
+
+        if (strncmp(words[i], "--dport", strlen("--dport")) != 0 || (i && *words[i - 1] == '!'))
+            continue;
+        any = true;
+        while (*list && take_ports(&list, &low, &high))
+            rs_add_candidate(reader->candidates, reader->set.host, low, high);
+    }
+    if (!any)
+        rs_add_any_candidate(reader->candidates, reader->set.host);
+}
+
+static void find_target(struct reader *reader, char **words, unsigned int n)
+{
+    enum rs_verdict verdict = reader->rule.verdict;
+    unsigned int i, port = 0;
+
+    if (verdict != RS_MOVE && verdict != RS_ACCEPT)
+        return;
+    for (i = 0; i + 1 < n && !port; i++)
+        port = target_of(words[i], words[i + 1]);
+    if (!rs_is_guarded(reader->set.host, port))
+        return;
+    reader->rule.to = (uint16_t)port;
+    if (reader->candidates)
+        name_ports(reader, words, n);
+}
+
+/* ---- sources ---- */
+
+static bool parse_source(const char *text, enum addr_family family, struct who *ret_who)
+{
+    const char *dash = strchr(text, '-');
+    char first[ADDR_TEXT_MAX];
+
+    if (!dash) {
+        if (!parse_network(text, family, &ret_who->first, &ret_who->last))
+            return false;
+        ret_who->kind = addr_cmp(&ret_who->first, &ret_who->last) ? WHO_SEGMENT : WHO_ADDRESS;
+        return true;
+    }
+    ret_who->kind = WHO_RANGE;
+    snprintf(first, sizeof(first), "%.*s", (int)(dash - text), text);
+    return addr_parse(first, &ret_who->first, NULL) == 0 &&
+           addr_parse(dash + 1, &ret_who->last, NULL) == 0 && ret_who->first.family == family &&
+           ret_who->last.family == family && addr_cmp(&ret_who->first, &ret_who->last) <= 0;
+}
+
+/* By the rule's line, in which one such option stands. */
+static void each_source(struct rs_set *set, const struct rs_chain *chain,
+                        const struct rs_rule *rule, rs_source_fn *fn, void *arg)
+{
+    /* @set is the first in it. */
+    const struct reader *reader = (const struct reader *)(const void *)set;
+    char *copy = strdup(rule->text), *at = copy, *word;
+    bool negated = false, source = false, more = true;
+    struct who who;
+
+    (void)chain;
+    while (copy && more && (word = take_word(at, &at))) {
+        if (source && parse_source(word, reader->family, &who))
+            more = fn(&who, arg);
+        source = !negated && (!strcmp(word, "-s") || !strcmp(word, "--src-range"));
+        negated = !strcmp(word, "!");
+    }
+    free(copy);
+}
+
 /* ---- lines ---- */
 
 /* "-A CHAIN ..."; @line is kept as it is to be shown, @copy is cut into words. */
@@ -347,6 +448,7 @@ static int read_rule(struct reader *reader, const char *line, char *copy)
     while (n < WORDS_MAX && (word = take_word(at, &at)))
         words[n++] = word;
     take_words(reader, words, n);
+    find_target(reader, words, n);
     if (n == WORDS_MAX)
         narrow(reader, rs_who_knows(reader->set.host));
     return rs_add_rule(chain, &reader->rule);
@@ -405,17 +507,40 @@ static int read_lines(struct reader *reader, char *text, char *copy)
     return r;
 }
 
-int ruleset_read_iptables(const char *text, enum addr_family family, const char *command,
-                          const struct ruleset_host *host, struct ruleset_findings *findings)
+/* For connections to @host; @candidates NULL: none are looked for. */
+static int read_all(const char *text, const struct reader *like, const struct ruleset_host *host,
+                    struct rs_candidates *candidates, struct ruleset_findings *findings)
 {
     char *lines = strdup(text), *words = strdup(text);
-    struct reader reader = {.set = {.host = host, .command = command}, .family = family};
-    int r = lines && words ? read_lines(&reader, lines, words) : -ENOMEM;
+    struct reader reader = *like;
+    int r;
+
+    reader.set.host = host;
+    reader.candidates = candidates;
+    r = lines && words ? read_lines(&reader, lines, words) : -ENOMEM;
 
     if (r == 0)
         rs_follow(&reader.set, findings);
     rs_free(&reader.set);
     free(lines);
     free(words);
+    return r;
+}
+
+int ruleset_read_iptables(const char *text, enum addr_family family, const char *command,
+                          const struct ruleset_host *host, struct ruleset_findings *findings)
+{
+    struct reader like = {.set = {.command = command, .each_source = each_source},
+                          .family = family};
+    struct rs_candidates candidates = {0};
+    int r = read_all(text, &like, host, &candidates, findings);
+
+    if (r == 0 && candidates.count) {
+        struct ruleset_host other = rs_candidate_host(&candidates, host);
+        struct ruleset_findings second = {0};
+
+        r = read_all(text, &like, &other, NULL, &second);
+        rs_take_leads(findings, &second, &candidates);
+    }
     return r;
 }

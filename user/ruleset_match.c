@@ -527,3 +527,92 @@ struct rs_match nft_match(const struct nft_reader *reader, json_t *left, const c
         return match_masked(reader, value, op, right);
     return rs_who_knows(reader->set.host);
 }
+
+/* ---- what a rule names ---- */
+
+/* {"match": {"op": "==", "left": {"payload": ...}, ...}}: the payload, else NULL. */
+static json_t *matched_payload(json_t *statement, json_t **ret_right)
+{
+    json_t *match = json_object_get(statement, "match"), *payload;
+
+    payload = json_object_get(json_object_get(match, "left"), "payload");
+    *ret_right = json_object_get(match, "right");
+    return nft_is_text(json_object_get(match, "op"), "==") ? payload : NULL;
+}
+
+struct sources {
+    rs_source_fn *fn;
+    void *arg;
+    bool enough;
+};
+
+static void tell_source(json_t *value, void *arg)
+{
+    struct sources *sources = arg;
+    struct who who = {.kind = WHO_RANGE};
+
+    if (sources->enough || !addresses_of(value, &who.first, &who.last))
+        return;
+    if (json_object_get(value, "prefix"))
+        who.kind = WHO_SEGMENT;
+    else if (!addr_cmp(&who.first, &who.last))
+        who.kind = WHO_ADDRESS;
+    if (who.first.family == who.last.family && addr_cmp(&who.first, &who.last) <= 0)
+        sources->enough = !sources->fn(&who, sources->arg);
+}
+
+void nft_each_source(struct rs_set *set, const struct rs_chain *chain, const struct rs_rule *rule,
+                     rs_source_fn *fn, void *arg)
+{
+    /* @set is the first in it; the chain is where names of sets are looked for. */
+    struct nft_reader reader = *(const struct nft_reader *)(const void *)set;
+    struct sources sources = {.fn = fn, .arg = arg};
+    struct values values = {.reader = &reader, .fn = tell_source, .arg = &sources};
+    json_t *statement, *right;
+    size_t i;
+
+    reader.chain = chain;
+    json_array_foreach ((json_t *)rule->origin, i, statement) {
+        json_t *payload = matched_payload(statement, &right);
+
+        if (nft_is_text(json_object_get(payload, "field"), "saddr"))
+            each_value(&values, right, 0);
+    }
+}
+
+static void name_port(json_t *value, void *arg)
+{
+    const struct nft_reader *reader = arg;
+    json_t *low, *high;
+
+    if (bounds_of(value, &low, &high) && json_is_integer(low) && json_is_integer(high) &&
+        json_integer_value(low) >= 0 && json_integer_value(high) <= UINT16_MAX)
+        rs_add_candidate(reader->candidates, reader->set.host,
+                         (unsigned int)json_integer_value(low),
+                         (unsigned int)json_integer_value(high));
+}
+
+void nft_name_values(const struct nft_reader *reader, json_t *values)
+{
+    struct values walk_of = {.reader = reader, .fn = name_port, .arg = (void *)reader};
+
+    each_value(&walk_of, values, 0);
+}
+
+void nft_name_ports(const struct nft_reader *reader, json_t *statements)
+{
+    json_t *statement, *right;
+    bool any = false;
+    size_t i;
+
+    json_array_foreach (statements, i, statement) {
+        json_t *payload = matched_payload(statement, &right);
+
+        if (!nft_is_text(json_object_get(payload, "field"), "dport"))
+            continue;
+        any = true;
+        nft_name_values(reader, right);
+    }
+    if (!any)
+        rs_add_any_candidate(reader->candidates, reader->set.host);
+}

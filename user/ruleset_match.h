@@ -16,8 +16,9 @@ struct nft_reader {
     long *left;      /* what may be looked at until it is too much; negative: it was */
     bool terse;
     bool compat4, compat6;
-    struct rs_chain *chain; /* of the rule being read */
+    const struct rs_chain *chain; /* of the rule being read */
     struct rs_rule rule;
+    struct rs_candidates *candidates; /* NULL: not wanted */
 };
 
 /* "" for a member that is missing or no text. */
@@ -31,6 +32,13 @@ json_t *nft_find_named(const struct nft_reader *reader, const char *kind, const 
 /* {"match": {"op": @op, "left": @left, "right": @right}} */
 struct rs_match nft_match(const struct nft_reader *reader, json_t *left, const char *op,
                           json_t *right);
+/* rs_set's, by the statements that a rule has for its origin; @set is a reader's. */
+void nft_each_source(struct rs_set *set, const struct rs_chain *chain, const struct rs_rule *rule,
+                     rs_source_fn *fn, void *arg);
+/* The ports that these statements name; or that they name none. */
+void nft_name_ports(const struct nft_reader *reader, json_t *statements);
+/* All of these values are such ports. */
+void nft_name_values(const struct nft_reader *reader, json_t *values);
 /* The same of an interface that packets come by. */
 struct rs_match nft_match_iface(const struct nft_reader *reader, const char *op, json_t *right);
 

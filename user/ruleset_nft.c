@@ -85,18 +85,84 @@ static enum rs_verdict verdict_of(const char *kind)
     return RS_GO_ON;
 }
 
+/* @rule, which may be a copy of the reader's, of the chain that is being read. */
+static int add_rule(struct nft_reader *reader, const struct rs_rule *rule)
+{
+    const struct rs_chain *chain = reader->chain;
+
+    return rs_add_rule(rs_find_chain(&reader->set, chain->family, chain->table, chain->name), rule);
+}
+
+/* A port, or the last of {"concat": [address, port]}; 0: neither. */
+static uint16_t port_of(json_t *value)
+{
+    json_t *parts = json_object_get(value, "concat");
+    json_t *port = parts ? json_array_get(parts, json_array_size(parts) - 1) : value;
+
+    return json_is_integer(port) && json_integer_value(port) > 0 &&
+                   json_integer_value(port) <= UINT16_MAX
+               ? (uint16_t)json_integer_value(port)
+               : 0;
+}
+
+/* "redirect to tcp dport map { 2525 : 587 }": as one rule for each pair. */
+static int add_mapped(struct nft_reader *reader, json_t *map, const struct rs_rule *like)
+{
+    json_t *key = json_object_get(map, "key"), *data = json_object_get(map, "data"), *pairs, *pair;
+    const char *name = json_string_value(data);
+    size_t i;
+    int r = 0;
+
+    pairs = json_object_get(data, "set");
+    if (name && *name == '@' && !reader->terse)
+        pairs = json_object_get(nft_find_named(reader, "map", name + 1), "elem");
+    json_array_foreach (pairs, i, pair) {
+        struct rs_rule rule = *like;
+
+        rule.to = port_of(json_array_get(pair, 1));
+        if (!rs_is_guarded(reader->set.host, rule.to))
+            continue;
+        rule.match = rs_both(rule.match, nft_match(reader, key, "==", json_array_get(pair, 0)));
+        if (reader->candidates)
+            nft_name_values(reader, json_array_get(pair, 0));
+        r = add_rule(reader, &rule);
+        if (r < 0)
+            break;
+    }
+    return r;
+}
+
+/* {"dnat": {"addr": ..., "port": 587}} and the like: to which port? */
+static int find_target(struct nft_reader *reader, json_t *value, struct rs_rule *rule)
+{
+    json_t *port = json_object_get(value, "port");
+    json_t *map = json_object_get(port ? port : json_object_get(value, "addr"), "map");
+
+    if (map)
+        return add_mapped(reader, map, rule);
+    rule->to = port_of(port);
+    if (!rs_is_guarded(reader->set.host, rule->to))
+        rule->to = 0;
+    else if (reader->candidates)
+        nft_name_ports(reader, (json_t *)rule->origin);
+    return 0;
+}
+
 static int add_verdict(struct nft_reader *reader, json_t *statement, struct rs_match by)
 {
     json_t *value;
     enum rs_verdict verdict = verdict_of(nft_only_key(statement, &value));
     struct rs_rule rule = reader->rule;
+    int r = 0;
 
     if (verdict == RS_GO_ON)
         return 0;
     rule.match = rs_both(rule.match, by);
     rule.verdict = verdict;
     rule.target = nft_text_of(value, "target");
-    return rs_add_rule(reader->chain, &rule);
+    if (verdict == RS_MOVE || verdict == RS_ACCEPT)
+        r = find_target(reader, value, &rule);
+    return r < 0 ? r : add_rule(reader, &rule);
 }
 
 /* [[key, verdict], ...]; a key may be an {"elem": ...} of its own, or "*". */
@@ -125,7 +191,7 @@ static int add_unread_map(struct nft_reader *reader)
 
     rule.match = rs_both(rule.match, rs_who_knows(reader->set.host));
     rule.verdict = RS_ACCEPT;
-    return rs_add_rule(reader->chain, &rule);
+    return add_rule(reader, &rule);
 }
 
 static int read_vmap(struct nft_reader *reader, json_t *vmap)
@@ -265,6 +331,7 @@ static int read_rule(struct nft_reader *reader, const json_t *item)
     reader->rule = (struct rs_rule){
         .match = rs_everything(reader->set.host),
         .handle = json_integer_value(json_object_get(item, "handle")),
+        .origin = expr,
     };
     json_array_foreach (expr, i, statement) {
         r = read_statement(reader, statement);
@@ -292,33 +359,50 @@ static int read_items(struct nft_reader *reader, const char *kind,
     return 0;
 }
 
+/* For connections to @host; @candidates NULL: none are looked for. */
+static int read_all(json_t *all, bool terse, const struct ruleset_host *host,
+                    struct rs_candidates *candidates, struct ruleset_findings *findings)
+{
+    long left = LOOKS_MAX;
+    struct nft_reader reader = {.set = {.host = host, .each_source = nft_each_source},
+                                .all = all,
+                                .dormant = json_array(),
+                                .left = &left,
+                                .terse = terse,
+                                .candidates = candidates};
+    int r = reader.dormant ? 0 : -ENOMEM;
+
+    find_compat(&reader);
+    if (r == 0)
+        r = read_items(&reader, "table", check_table);
+    if (r == 0)
+        r = read_items(&reader, "chain", read_chain);
+    if (r == 0)
+        r = read_items(&reader, "rule", read_rule);
+    if (r == 0)
+        rs_follow(&reader.set, findings);
+    findings->unread |= left < 0;
+    findings->compat4 |= reader.compat4;
+    findings->compat6 |= reader.compat6;
+    rs_free(&reader.set);
+    json_decref(reader.dormant);
+    return r;
+}
+
 int ruleset_read_nft(const char *text, bool terse, const struct ruleset_host *host,
                      struct ruleset_findings *findings)
 {
-    long left = LOOKS_MAX;
-    struct nft_reader reader = {
-        .set = {.host = host}, .dormant = json_array(), .left = &left, .terse = terse};
-    json_t *root = json_loads(text, 0, NULL);
-    int r = -EINVAL;
+    struct rs_candidates candidates = {0};
+    json_t *root = json_loads(text, 0, NULL), *all = json_object_get(root, "nftables");
+    int r = json_is_array(all) ? read_all(all, terse, host, &candidates, findings) : -EINVAL;
 
-    reader.all = json_object_get(root, "nftables");
-    if (!reader.dormant)
-        r = -ENOMEM;
-    else if (json_is_array(reader.all)) {
-        find_compat(&reader);
-        r = read_items(&reader, "table", check_table);
-        if (r == 0)
-            r = read_items(&reader, "chain", read_chain);
-        if (r == 0)
-            r = read_items(&reader, "rule", read_rule);
-        if (r == 0)
-            rs_follow(&reader.set, findings);
-        findings->unread |= left < 0;
-        findings->compat4 |= reader.compat4;
-        findings->compat6 |= reader.compat6;
+    if (r == 0 && candidates.count) {
+        struct ruleset_host other = rs_candidate_host(&candidates, host);
+        struct ruleset_findings second = {0};
+
+        r = read_all(all, terse, &other, NULL, &second);
+        rs_take_leads(findings, &second, &candidates);
     }
-    rs_free(&reader.set);
-    json_decref(reader.dormant);
     json_decref(root);
     return r;
 }

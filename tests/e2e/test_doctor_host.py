@@ -180,7 +180,7 @@ def nftables():
         # By their sources: for others the port is closed, and that is said.
         load(lab, INPUT % "policy drop; meta l4proto icmpv6 accept; ip saddr 192.0.2.7 accept;"
                           " ip6 saddr 2001:db8::7 accept")
-        row = only(lab, "firewall", "warn", "drops ports 25, 587 (IPv4, IPv6) for some or most")
+        row = only(lab, "firewall", "warn", "drops ports 25, 587 (IPv4, IPv6) for all but some")
         assert "nft, table inet t, chain input: its policy" in row["message"], row
         assert not blocked(lab)
         # By a way that the gate is not on: no mail that it guards comes by that.
@@ -188,7 +188,7 @@ def nftables():
                     "address add 192.0.3.1/24 dev eth1")
         load(lab, INPUT % "iifname \"eth1\" drop")
         assert find(doctor(lab), "coverage", interface="eth1", status="FAIL")
-        only(lab, "firewall", "ok", "no rule of another packet filter drops guarded ports")
+        only(lab, "firewall", "ok", "no rule of another packet filter drops the guarded")
         # More than is read: what is in the sets is left out, and what they are asked is not known.
         chain = '{"chain":{"family":"inet","table":"t","name":"%s","handle":1,"hook":"%s",' \
                 '"policy":"drop"}}'
@@ -206,7 +206,7 @@ def nftables():
 IPTABLES = [
     ["-A INPUT -p tcp --dport 25 -j DROP"],
     ["-A INPUT -p tcp -m multiport --dports 465,587,2000:3000 -j REJECT"],
-    ["-A INPUT -p tcp ! --dport 587 -m comment --comment \"a 'b'\" -j DROP"],
+    ["-A INPUT -p tcp ! --dport 587 -m comment --comment \"a|'b'\" -j DROP"],
     ["-N sub", "-A INPUT -p tcp -j sub", "-A sub -p tcp --dport 587 -j RETURN",
      "-A sub -i eth+ -p tcp --dport 1:1000 -j DROP"],
     ["-P INPUT DROP", "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT",
@@ -250,8 +250,91 @@ def both_iptables():
                 truth = blocked(lab)
                 assert said(rows) == truth and all(f == family for f, _ in truth), \
                     f"{command} {lines}\n{show(rows)}\nblocked: {truth}"
+                if "a|'b'" in " ".join(lines):
+                    text = lab.gate("doctor", "--nagios", ok=None).out
+                    assert text.count("|") == 1 and '"a/' in text, text
             iptables(lab, command, [])
         only(lab, "firewall", "ok", "no rule of another packet filter")
+
+
+UNLISTED = "192.0.2.66"
+OTHER = 2525        # not guarded
+
+REDIRECTS = [
+    ("nft", f"tcp dport {OTHER} redirect to :587"),
+    ("nft", f"ip daddr {MAIL[4]} tcp dport {{ 2000-3000 }} dnat to {MAIL[4]}:587"),
+    ("nft", f"tcp dport 80 accept; meta l4proto tcp redirect to tcp dport map {{ {OTHER} : 587, 8080 : 80 }}"),
+    ("iptables-nft", f"-p tcp --dport {OTHER} -j REDIRECT --to-ports 587"),
+    ("iptables-nft", f"-p tcp -m multiport --dports {OTHER},2526 -j DNAT"
+                     f" --to-destination {MAIL[4]}:587"),
+    ("iptables-legacy", f"-p tcp --dport {OTHER} -j REDIRECT --to-ports 587"),
+    # No way past: to another port, from one that is guarded, of another host's.
+    ("nft", f"tcp dport {OTHER} redirect to :2526"),
+    ("nft", "tcp dport 25 redirect to :587"),
+    ("nft", f"iifname \"eth9\" tcp dport {OTHER} redirect to :587"),
+    ("nft", f"ip daddr 198.51.100.1 tcp dport {OTHER} redirect to :587"),
+]
+
+
+def redirect(lab, command, rule):
+    """This one alone; False where the kernel knows none of it."""
+    load(lab, "")
+    if command == "nft":
+        load(lab, "table ip t { chain p { type nat hook prerouting priority -100; " + rule + "; } }")
+        return True
+    script = f"{command} -w -t nat -F PREROUTING && {command} -w -t nat -A PREROUTING {rule}"
+    return lab.mail.run("sh", "-c", script, ok=None).code == 0
+
+
+@tap.test
+def redirected():
+    """a port that is not guarded and leads to one that is: found, and mended by guarding it"""
+    def passes():
+        state, = connect_all(lab.client, [(UNLISTED, MAIL[4], OTHER, "open")], patience=0.25)
+        return state == "open"
+    with make() as lab:
+        lab.client.address("eth0", UNLISTED + "/24")
+        ways = 0
+        for command, rule in REDIRECTS:
+            if not redirect(lab, command, rule):
+                continue
+            fails = find(doctor(lab), "firewall", status="FAIL")
+            ways += passes()
+            assert bool(fails) == passes(), f"{command} {rule}\n{show(fails)}"
+            narrow = [r for r in fails if r["port"]]
+            if narrow:
+                follow(lab, narrow[0])
+                assert not passes() and not find(doctor(lab), "firewall", status="FAIL"), rule
+                lab.gate("-q", "set", "ports", "25,465,587")
+            lab.mail.run("iptables-legacy", "-w", "-t", "nat", "-F", ok=None)
+        assert ways > 3, "the rules do nothing"
+
+
+@tap.test
+def banned():
+    """a listed source that a rule for some drops is a warning; one that is not listed, none"""
+    with make() as lab:
+        lab.gate("-q", "add", "198.51.100.0/24")
+        cases = [("ip saddr 192.0.2.7 drop", CLIENT[4]),
+                 ("ip6 saddr { 2001:db8::1-2001:db8::9 } tcp dport 587 reject",
+                  "2001:db8::1-2001:db8::9"),
+                 ("ip saddr { 203.0.113.0/24, 198.51.100.77 } drop", "198.51.100.77"),
+                 ("ip saddr 192.0.2.7 accept; ip saddr 192.0.2.0/24 drop", None),
+                 ("ip saddr 203.0.113.0/24 drop", None),
+                 ("tcp dport 22 ip saddr 192.0.2.7 drop", None)]
+        for rules, source in cases:
+            load(lab, INPUT % rules)
+            if not source:
+                only(lab, "firewall", "ok", "no rule of another packet filter")
+                continue
+            only(lab, "firewall", "warn", f" for {source}, and the list lets some or all")
+            assert bool(blocked(lab)) == source.startswith(("192.", "2001:")), rules
+        load(lab, "")
+        if iptables(lab, "iptables-nft", ["-N f2b", "-A INPUT -p tcp --dport 25 -j f2b",
+                                          "-A f2b -s 203.0.113.9 -j DROP",
+                                          "-A f2b -s 192.0.2.7 -j DROP", "-A f2b -j RETURN"]):
+            row = only(lab, "firewall", "warn", f"port 25 (IPv4) for {CLIENT[4]}, and the list")
+            assert row["port"] == 25 and "chain f2b" in row["message"], row
 
 
 def put_tool(lab, name, script):
@@ -296,7 +379,7 @@ def compiler():
         for number in (1, 2):       # 2: and says so in the kernel's log
             only(lab, "jit", "ok", "compiled", **say(f"echo {number} >{switch}"))
         only(lab, "jit", "unknown", "cannot be read", **say(f"mkdir {switch}"))
-        only(lab, "jit", "ok", "no switch", **say("true"))
+        only(lab, "jit", "ok", "no setting for that", **say("true"))
         only(lab, "kernel", "ok", "all that the gate needs")
 
 
@@ -347,6 +430,8 @@ def pins():
         (maps / "allow6").unlink()
         row = only(lab, "bpffs", "FAIL", "missing: allow6")
         only(lab, "links", "FAIL", "does not decide by the pinned list")
+        cover = only(lab, "coverage", "FAIL", "the gate is to stand, but not as it should")
+        assert cover["remedy"] == row["remedy"] == "smtpgate sync", cover
         assert find(doctor(lab), "coverage", status="FAIL"), "such a program covers nothing"
         follow(lab, row)
         assert not find(doctor(lab), "links", status="FAIL")
@@ -454,7 +539,7 @@ def under_way():
             fcntl.flock(lock, fcntl.LOCK_UN)
             assert json.loads(status.communicate(timeout=20)[0])["in_sync"] is True
         lab.mail.run(BPFTOOL, "map", "delete", "pinned", BPFFS + "/abi1/allow4", *key4(CLIENT[4]))
-        follow(lab, only(lab, "list", "FAIL", "lacks 1 prefixes"))
+        follow(lab, only(lab, "list", "FAIL", "1 prefix is missing"))
         only(lab, "list", "ok", "all of 2 prefixes")
         set_mode_word(lab, OFF)
         follow(lab, only(lab, "list", "FAIL", "ports or mode in the kernel are not"))

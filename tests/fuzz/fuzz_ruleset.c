@@ -1,4 +1,4 @@
-// LINK: ruleset_eval ruleset_match ruleset_nft ruleset_ipt addr who_why text err
+// LINK: ruleset_eval ruleset_lead ruleset_match ruleset_nft ruleset_ipt addr who_why text err
 // LIBS: -ljansson
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
@@ -31,6 +31,8 @@ static const struct ruleset_host host = {
     .n_own = 2,
     .ifaces = {"eth0", "eth1"},
     .n_ifaces = 2,
+    .guarded = {25, 465, 587},
+    .n_guarded = 3,
 };
 
 /* Plain text that fits, whatever came in. */
@@ -55,6 +57,26 @@ static void check(const struct ruleset_findings *findings)
         check_text(one->rule, sizeof(one->rule));
         check_text(one->look, sizeof(one->look));
         MUST(!strpbrk(one->look, ";|&$`'\"\\<>"));
+    }
+    MUST(findings->n_spares <= RULESET_SPARES_MAX && findings->n_sources <= RULESET_SOURCES_MAX);
+    for (i = 0; i < findings->n_spares; i++) {
+        check_text(findings->spares[i].by.rule, sizeof(findings->spares[i].by.rule));
+        check_text(findings->spares[i].who, sizeof(findings->spares[i].who));
+    }
+    for (i = 0; i < findings->n_sources; i++) {
+        const struct ruleset_source *source = &findings->sources[i];
+
+        MUST(source->spare < findings->n_spares);
+        MUST(addr_cmp(&source->who.first, &source->who.last) <= 0);
+    }
+    MUST(findings->n_leads <= RULESET_LEADS_MAX);
+    for (i = 0; i < findings->n_leads; i++) {
+        const struct ruleset_lead *lead = &findings->leads[i];
+
+        MUST(lead->from && lead->from != 25 && lead->from != 465 && lead->from != 587);
+        MUST(lead->to == 25 || lead->to == 465 || lead->to == 587);
+        check_text(lead->rule, sizeof(lead->rule));
+        MUST(!strpbrk(lead->look, ";|&$`'\"\\<>"));
     }
 }
 

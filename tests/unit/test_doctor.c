@@ -1,4 +1,4 @@
-// LINK: doctor doctor_gate doctor_host iface text addr who_why err
+// LINK: doctor doctor_gate doctor_host iface mode text addr who_why err
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * From facts to results: what each judge of the kernel, the gate and the host around it makes of
@@ -97,7 +97,7 @@ static void test_jit(void **state)
     doctor_judge_jit(&list, DOCTOR_JIT_ON);
     expect(DOCTOR_OK, "compiled", "");
     doctor_judge_jit(&list, DOCTOR_JIT_FIXED);
-    expect(DOCTOR_OK, "no switch", "");
+    expect(DOCTOR_OK, "no setting for that", "");
     doctor_judge_jit(&list, DOCTOR_JIT_OFF);
     expect(DOCTOR_WARN, "interpreted", "sysctl -w net.core.bpf_jit_enable=1 && smtpgate sync");
     doctor_judge_jit(&list, DOCTOR_JIT_UNKNOWN);
@@ -267,7 +267,16 @@ static void test_step(void **state)
     step.check.missing = 3;
     step.check.differing = 1;
     doctor_judge_step(&list, &step);
-    expect(DOCTOR_FAIL, "lacks 3 prefixes, has 0 too many, and 1 end", "smtpgate sync");
+    expect(DOCTOR_FAIL, "the store's: 3 prefixes are missing, 1 prefix ends at another time",
+           "smtpgate sync");
+    step.check.missing = 1;
+    step.check.surplus = 2;
+    step.check.differing = 2;
+    doctor_judge_step(&list, &step);
+    expect(DOCTOR_FAIL,
+           "the store's: 1 prefix is missing, 2 prefixes are too many, 2 prefixes end at another"
+           " time",
+           "smtpgate sync");
     step.check.counted = false;
     doctor_judge_step(&list, &step);
     expect(DOCTOR_FAIL, "of 5 prefixes (all compared, by a digest)", "smtpgate sync");
@@ -354,9 +363,33 @@ static void test_firewall(void **state)
     firewall.none = false;
     doctor_judge_firewall(&list, &firewall);
     expect(DOCTOR_OK, "no rule of another packet filter drops guarded ports", "");
-    firewall.findings.spared = true;
+    firewall.ports = (struct doctor_ports){.items = {25, 587}, .count = 2};
+    firewall.listening = true;
     doctor_judge_firewall(&list, &firewall);
-    expect(DOCTOR_OK, "but for some sources", "");
+    expect(DOCTOR_OK, "drops the guarded ports that somebody listens on (25, 587)", "");
+    /* Dropped for some: of the first chain that has ports after all. */
+    firewall.findings.n_spares = 2;
+    firewall.findings.spares[1] = (struct ruleset_spare){
+        .by = {.ports = {25},
+               .n_ports = 1,
+               .ip4 = true,
+               .place = "PLACE",
+               .rule = "RULE",
+               .look = "LOOK"},
+        .who = "192.0.2.0/24, ...",
+    };
+    doctor_judge_firewall(&list, &firewall);
+    expect(DOCTOR_OK, "(25, 587) for every source; some", "");
+    firewall.findings.spares[1].who[0] = '\0';
+    doctor_judge_firewall(&list, &firewall);
+    expect(DOCTOR_OK, "source, rate or the like, first by PLACE: RULE", "");
+    firewall.overlaps = true;
+    firewall.dropped.spare = 1;
+    assert_int_equal(who_parse("192.0.2.0/24", &firewall.dropped.who, NULL), 0);
+    doctor_judge_firewall(&list, &firewall);
+    assert_int_equal(list.items[0].port, 25);
+    expect(DOCTOR_WARN, "drops port 25 (IPv4) for 192.0.2.0/24, and the list lets", "LOOK");
+    firewall.overlaps = false;
     firewall.findings.unread = true;
     doctor_judge_firewall(&list, &firewall);
     expect(DOCTOR_UNKNOWN, "too many", "nft list ruleset");
@@ -372,16 +405,169 @@ static void test_firewall(void **state)
     firewall.findings.count = 1;
     doctor_judge_firewall(&list, &firewall);
     assert_int_equal(list.items[0].port, 587);
-    expect(DOCTOR_WARN, "drops port 587 (IPv6), whoever is listed: PLACE: its policy", "LOOK");
+    expect(DOCTOR_WARN, "drops port 587 (IPv6) for every source, listed or not: PLACE: its policy",
+           "LOOK");
     finding->ports[finding->n_ports++] = 25;
     finding->ip4 = finding->some = true;
     snprintf(finding->rule, sizeof(finding->rule), "RULE");
     doctor_judge_firewall(&list, &firewall);
     assert_int_equal(list.items[0].port, 0);
     expect(DOCTOR_WARN,
-           "drops ports 587, 25 (IPv4, IPv6) for some or most, whoever is listed:"
+           "drops ports 587, 25 (IPv4, IPv6) for all but some sources or ways in, listed or not:"
            " PLACE: RULE",
            "LOOK");
+}
+
+static const struct doctor_ports guarded = {.items = {25, 465, 587}, .count = 3};
+
+/* What is sent past the gate: by one port, or by many that are not named. */
+static void test_leads(void **state)
+{
+    struct doctor_firewall firewall = {.findings = {.n_leads = 1}};
+    struct ruleset_lead *lead = firewall.findings.leads;
+
+    (void)state;
+    *lead = (struct ruleset_lead){
+        .from = 2525, .to = 587, .wide = true, .place = "PLACE", .rule = "RULE", .look = "LOOK"};
+    doctor_judge_firewall(&list, &firewall);
+    list.count--; /* beside it: nothing is dropped */
+    expect(DOCTOR_FAIL, "ports that are not guarded (2525 is one) are redirected", "LOOK");
+    lead->wide = false;
+    doctor_judge_firewall(&list, &firewall);
+    list.count--;
+    doctor_join_ports(&list, &guarded);
+    assert_int_equal(list.items[0].port, 2525);
+    expect(DOCTOR_FAIL, "port 2525 is redirected to the guarded 587 and is not guarded itself",
+           "smtpgate set ports 25,465,587,2525");
+}
+
+/* ---- the relay ---- */
+
+static const struct probe_facts offers_auth = {.outcome = PROBE_SMTP, .auth_tls = true};
+
+/* Remedies of one run take the same ports: following one after another undoes nothing. */
+static void test_ports(void **state)
+{
+    struct probe_facts takes_local = {.outcome = PROBE_SMTP, .local = {.answer = PROBE_TAKEN}};
+    struct probe_target target = {.port = 2526};
+    struct doctor_ports many = {.count = SG_PORTS_MAX};
+    unsigned int i;
+
+    (void)state;
+    assert_int_equal(addr_parse("192.0.2.25", &target.address, NULL), 0);
+    assert_true(doctor_judge_unguarded(&list, &target, &offers_auth));
+    target.port = 26;
+    assert_true(doctor_judge_unguarded(&list, &target, &offers_auth));
+    doctor_join_ports(&list, &guarded);
+    assert_string_equal(list.items[0].remedy, "smtpgate set ports 25,26,465,587,2526");
+    assert_string_equal(list.items[1].remedy, list.items[0].remedy);
+    /* 25 is an MX's, and keeps its own remedy. */
+    target.port = 25;
+    assert_true(doctor_judge_unguarded(&list, &target, &offers_auth));
+    doctor_join_ports(&list, &guarded);
+    assert_non_null(strstr(list.items[2].remedy, "smtpd_sasl_auth_enable=no"));
+    assert_string_equal(list.items[0].remedy, "smtpgate set ports 25,26,465,587,2526");
+    list.count = 2;
+    doctor_judge_password(&list, &target, &takes_local);
+    doctor_join_ports(&list, &guarded);
+    assert_string_equal(list.items[2].remedy,
+                        "smtpgate set ports 26,465,587,2526   # if this host is an MX");
+    assert_non_null(strstr(list.items[0].remedy, "25,26,465,587,2526   # without 25 if"));
+    /* Nothing but 25 is guarded; more than can be. */
+    list.count = 0;
+    doctor_judge_password(&list, &target, &takes_local);
+    doctor_join_ports(&list, &(struct doctor_ports){.items = {25}, .count = 1});
+    expect(DOCTOR_WARN, "as an MX does", "smtpgate set ports 465,587 ");
+    for (i = 0; i < SG_PORTS_MAX; i++)
+        many.items[i] = (uint16_t)(1000 + i);
+    target.port = 2525;
+    assert_true(doctor_judge_unguarded(&list, &target, &offers_auth));
+    doctor_join_ports(&list, &many);
+    expect(DOCTOR_FAIL, "2525", "no more than 16 ports");
+}
+
+static void test_no_connection(void **state)
+{
+    struct probe_facts facts = {.outcome = PROBE_NO_CONNECTION};
+    struct probe_target target = {.port = 587};
+
+    (void)state;
+    assert_int_equal(addr_parse("192.0.2.25", &target.address, NULL), 0);
+    doctor_judge_password(&list, &target, &facts);
+    expect(DOCTOR_UNKNOWN, "port 587: no connection", "ss -ltnp sport = :587 ");
+    list.on_lo = true;
+    doctor_judge_password(&list, &target, &facts);
+    expect(DOCTOR_UNKNOWN, "port 587: no connection", "smtpgate check 192.0.2.25 ");
+    facts.outcome = PROBE_SMTP;
+    snprintf(facts.local.text, sizeof(facts.local.text), "451 later");
+    doctor_judge_password(&list, &target, &facts);
+    expect(DOCTOR_UNKNOWN, "not for want of a password", "smtpgate doctor   # ask again later");
+}
+
+/* ---- ways in ---- */
+
+static void test_row(void **state)
+{
+    struct cover_row row = {.name = "br0", .ports = {25}, .n_ports = 1};
+
+    (void)state;
+    doctor_judge_row(&list, &row, 0);
+    expect(DOCTOR_OK, "br0: the gate stands before port 25", "");
+    snprintf(row.missing[0], IF_NAMESIZE, "none0");
+    snprintf(row.missing[1], IF_NAMESIZE, "none1");
+    row.n_missing = 2;
+    doctor_judge_row(&list, &row, 0);
+    expect(DOCTOR_FAIL, "can be reached by way of none0, none1, where no gate stands",
+           "smtpgate attach none0 none1");
+    /* One that is to be guarded is not to be attached once more. */
+    doctor_judge_row(&list, &row, 2);
+    expect(DOCTOR_FAIL, "not as it should (check 8)", "smtpgate sync && smtpgate attach none0");
+    doctor_judge_row(&list, &row, 3);
+    assert_string_equal(list.items[0].remedy, "smtpgate sync");
+}
+
+/* ---- the mode ---- */
+
+static void test_mode(void **state)
+{
+    struct doctor_mode mode = {
+        .plan = {SG_MODE_ENFORCE, SG_MODE_ENFORCE, 0},
+        .end = "SOON",
+        .entries = 2,
+        .ended = 1,
+        .ports = {.items = {25, 587}, .count = 2},
+    };
+
+    (void)state;
+    doctor_judge_mode(&list, &mode);
+    expect(DOCTOR_OK, "the mode is enforce: sources that are not listed are", "");
+    mode.ended = 2;
+    doctor_judge_mode(&list, &mode);
+    expect(DOCTOR_WARN, "all entries have ended: every source is dropped", "list --expired");
+    mode.plan = (struct mode_plan){SG_MODE_ENFORCE, SG_MODE_OBSERVE, 99};
+    doctor_judge_mode(&list, &mode);
+    expect(DOCTOR_WARN, "on trial, until SOON; then it is observe, unless", "smtpgate confirm");
+    mode.plan = (struct mode_plan){SG_MODE_PAUSED, SG_MODE_ENFORCE, 99};
+    doctor_judge_mode(&list, &mode);
+    expect(DOCTOR_WARN,
+           "the mode is paused, until SOON, then enforce: every source reaches ports 25, 587",
+           "smtpgate enforce ");
+    mode.plan = (struct mode_plan){SG_MODE_OBSERVE, SG_MODE_OBSERVE, 0};
+    mode.ports.count = 1;
+    doctor_judge_mode(&list, &mode);
+    expect(DOCTOR_WARN, "the mode is observe: every source reaches port 25", "smtpgate enforce ");
+    mode.plan = (struct mode_plan){SG_MODE_OFF, SG_MODE_OFF, 0};
+    doctor_judge_mode(&list, &mode);
+    expect(DOCTOR_WARN, "off, as the list is empty: every source", "smtpgate add WHO ");
+    mode.accounts_only = true;
+    doctor_judge_mode(&list, &mode);
+    expect(DOCTOR_WARN,
+           "others may come from anywhere: every source reaches port 25; and the lists"
+           " of accounts are not enforced",
+           "smtpgate set others nowhere ");
+    mode.accounts_drops = true;
+    doctor_judge_mode(&list, &mode);
+    expect(DOCTOR_WARN, "only if the relay asks smtpgate policy", "smtpgate set others nowhere ");
 }
 
 static struct addr address(const char *text)
@@ -520,6 +706,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_clock, begin, end),
         cmocka_unit_test_setup_teardown(test_families, begin, end),
         cmocka_unit_test_setup_teardown(test_firewall, begin, end),
+        cmocka_unit_test_setup_teardown(test_leads, begin, end),
+        cmocka_unit_test_setup_teardown(test_ports, begin, end),
+        cmocka_unit_test_setup_teardown(test_no_connection, begin, end),
+        cmocka_unit_test_setup_teardown(test_row, begin, end),
+        cmocka_unit_test_setup_teardown(test_mode, begin, end),
         cmocka_unit_test_setup_teardown(test_leader, begin, end),
         cmocka_unit_test_setup_teardown(test_private, begin, end),
         cmocka_unit_test_setup_teardown(test_sysctls, begin, end),

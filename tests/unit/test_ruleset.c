@@ -1,4 +1,4 @@
-// LINK: ruleset_eval ruleset_match ruleset_nft ruleset_ipt addr who_why text err
+// LINK: ruleset_eval ruleset_lead ruleset_match ruleset_nft ruleset_ipt addr who_why text err
 // LIBS: -ljansson
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
@@ -34,6 +34,8 @@ static const struct ruleset_host host = {
     .n_own = ARRAY_SIZE(own),
     .ifaces = {"eth0", "eth0.5"},
     .n_ifaces = 2,
+    .guarded = {25, 465, 587, 2500},
+    .n_guarded = 4,
 };
 
 /* "25,587/46~ RULE; ..." : ports, families, ~ if some are let in, what drops them. */
@@ -337,7 +339,211 @@ static void test_nft_words(void **state)
     read_nft(INPUT("accept")
                  RULE("2", MATCH("==", FIELD("ip", "saddr"), "\"198.51.100.1\"") ALSO DROP),
              false, &findings);
-    assert_true(findings.spared);
+    assert_int_equal(findings.n_spares, 1);
+}
+
+/* ---- ports that lead to guarded ones ---- */
+
+/* "2525>587 RULE; 2000+>25 ...": + where it stands for others too. */
+static char *leads_of(const struct ruleset_findings *findings)
+{
+    static char text[4096];
+    size_t i, used = 0;
+
+    text[0] = '\0';
+    for (i = 0; i < findings->n_leads; i++) {
+        const struct ruleset_lead *one = &findings->leads[i];
+
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%u%s>%u %s", i ? "; " : "",
+                                 one->from, one->wide ? "+" : "", one->to, one->rule);
+    }
+    return text;
+}
+
+#define NAT              CHAIN_OF("inet", "nat", ",\"type\":\"nat\",\"hook\":\"prerouting\",\"prio\":-100")
+#define TO(handle, expr) RULE_IN("nat", handle, expr)
+#define REDIRECT(port)   "{\"redirect\":{\"port\":" port "}}"
+#define DNAT(port)       "{\"dnat\":{\"family\":\"ip\",\"addr\":\"192.0.2.99\",\"port\":" port "}}"
+#define MAPPED(port) \
+    "{\"map\":{\"key\":" FIELD("tcp", "dport") ",\"data\":{\"set\":[[2525," port "],[80,8080]]}}}"
+
+static const struct {
+    const char *items, *expected;
+} nft_leads[] = {
+    {NAT TO("2", PORT("2525") ALSO REDIRECT("587")), "2525>587 " H("2")},
+    {NAT TO("2", PORT("{\"set\":[25,2525,2526]}") ALSO DNAT("587")),
+     "2525>587 " H("2") "; 2526>587 " H("2")},
+    {NAT TO("2", PORT("2525") ALSO "{\"tproxy\":{\"port\":465}}"), "2525>465 " H("2")},
+    /* to one that is not guarded, or stays, or is guarded and comes from one that is */
+    {NAT TO("2", PORT("2525") ALSO REDIRECT("2526")), ""},
+    {NAT TO("2", PORT("25") ALSO REDIRECT("587")), ""},
+    {NAT TO("2", PORT("2500") ALSO REDIRECT("587")), ""},
+    {NAT TO("2", PORT("2525") ALSO "{\"redirect\":null}"), ""},
+    {NAT TO("2", PORT("2525") ALSO ACCEPT), ""},
+    {NAT TO("2", MATCH("==", FIELD("udp", "dport"), "2525") ALSO REDIRECT("587")), ""},
+    /* ranges, exceptions, all */
+    {NAT TO("2", PORT("{\"range\":[587,600]}") ALSO REDIRECT("587")), "588+>587 " H("2")},
+    {NAT TO("2", REDIRECT("587")), "2525+>587 " H("2")},
+    {NAT TO("2", MATCH("!=", FIELD("tcp", "dport"), "22") ALSO REDIRECT("25")), "2525+>25 " H("2")},
+    {NAT TO("2", MATCH("!=", FIELD("tcp", "dport"), "2525") ALSO REDIRECT("25")), ""},
+    /* where packets come, and as far as they come */
+    {NAT "," CHAIN_OF("inet", "sub", "") RULE_IN("sub", "2", PORT("2525") ALSO REDIRECT("587")),
+     ""},
+    {NAT "," CHAIN_OF("inet", "sub", "") TO("1", "{\"jump\":{\"target\":\"sub\"}}")
+         RULE_IN("sub", "2", PORT("2525") ALSO REDIRECT("587")),
+     "2525>587 " H("2")},
+    {NAT TO("1", PORT("2525") ALSO ACCEPT) TO("2", PORT("2525") ALSO REDIRECT("587")), ""},
+    {NAT TO("2", MARK ALSO PORT("2525") ALSO REDIRECT("587")), ""},
+    {NAT TO("2", MATCH("==", META("iifname"), "\"eth9\"") ALSO PORT("2525") ALSO REDIRECT("587")),
+     ""},
+    {NAT TO("2", MATCH("==", FIELD("ip", "saddr"), "\"198.51.100.1\"") ALSO PORT("2525")
+                     ALSO REDIRECT("587")),
+     "2525>587 " H("2")},
+    {CHAIN_OF("inet", "nat", ",\"hook\":\"output\"") TO("2", PORT("2525") ALSO REDIRECT("587")),
+     ""},
+    {CHAIN_OF("inet", "raw", ",\"hook\":\"prerouting\"") RULE_IN(
+         "raw", "1", PORT("2525") ALSO DROP) "," NAT TO("2", PORT("2525") ALSO REDIRECT("587")),
+     ""},
+    {INPUT("accept")
+         RULE("1", PORT("2525") ALSO DROP) "," NAT TO("2", PORT("2525") ALSO REDIRECT("587")),
+     "2525>587 " H("2")},
+    /* by a map, of ports or of addresses and ports */
+    {NAT TO("2", REDIRECT(MAPPED("587"))), "2525>587 " H("2")},
+    {NAT TO("2", REDIRECT(MAPPED("5870"))), ""},
+    {NAT TO("2", "{\"dnat\":{\"family\":\"ip\",\"addr\":" MAPPED(
+                     "{\"concat\":[\"192.0.2.99\",587]}") "}}"),
+     "2525>587 " H("2")},
+};
+
+static const struct {
+    const char *text, *expected;
+} ipt_leads[] = {
+    {"-A PREROUTING -p tcp -m tcp --dport 2525 -j REDIRECT --to-ports 587", "2525>587"},
+    {"-A PREROUTING -p tcp -m multiport --dports 25,2525,2600:2700 -j DNAT --to-destination"
+     " 192.0.2.9:465",
+     "2525>465 2600+>465"},
+    {"-A PREROUTING -p tcp -m tcp --dport 2525 -j DNAT --to-destination 192.0.2.9", ""},
+    {"-A PREROUTING -p tcp -m tcp --dport 2525 -j REDIRECT --to-ports 5870", ""},
+    {"-A PREROUTING -p tcp -m tcp --dport 2525 -j TPROXY --on-port 25 --on-ip 0.0.0.0", "2525>25"},
+    {"-A PREROUTING -p tcp -m tcp ! --dport 22 -j REDIRECT --to-ports 25", "2525+>25"},
+    {"-A PREROUTING -p tcp -m tcp --dport 2525 -m comment --comment \"--to-ports 587\" -j ACCEPT",
+     ""},
+    {"-A PREROUTING ! -s 198.51.100.0/24 -p tcp -m tcp --dport 2525 -j REDIRECT --to-ports 587-590",
+     "2525>587"},
+    {"-A OUTPUT -p tcp -m tcp --dport 2525 -j REDIRECT --to-ports 587", ""},
+};
+
+static void test_leads(void **state)
+{
+    struct ruleset_findings findings;
+    char text[512], found[512];
+    size_t i, j, used;
+
+    (void)state;
+    for (i = 0; i < ARRAY_SIZE(nft_leads); i++) {
+        read_nft(nft_leads[i].items, false, &findings);
+        if (strcmp(leads_of(&findings), nft_leads[i].expected) != 0)
+            fail_msg("case %zu: \"%s\", expected \"%s\"\n%s", i, leads_of(&findings),
+                     nft_leads[i].expected, nft_leads[i].items);
+    }
+    for (i = 0; i < ARRAY_SIZE(ipt_leads); i++) {
+        memset(&findings, 0, sizeof(findings));
+        snprintf(text, sizeof(text),
+                 "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n%s\nCOMMIT\n",
+                 ipt_leads[i].text);
+        assert_int_equal(ruleset_read_iptables(text, ADDR_IP4, "iptables", &host, &findings), 0);
+        found[0] = '\0';
+        for (j = used = 0; j < findings.n_leads; j++)
+            used += (size_t)snprintf(found + used, sizeof(found) - used, "%s%u%s>%u", j ? " " : "",
+                                     findings.leads[j].from, findings.leads[j].wide ? "+" : "",
+                                     findings.leads[j].to);
+        if (strcmp(found, ipt_leads[i].expected) != 0)
+            fail_msg("case %zu: \"%s\", expected \"%s\"\n%s", i, found, ipt_leads[i].expected,
+                     ipt_leads[i].text);
+    }
+    memset(&findings, 0, sizeof(findings));
+    assert_int_equal(ruleset_read_iptables("*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m"
+                                           " tcp --dport 2525 -j DNAT --to-destination"
+                                           " [2001:db8::1]:587\nCOMMIT\n",
+                                           ADDR_IP6, "ip6tables", &host, &findings),
+                     0);
+    assert_int_equal(findings.n_leads, 1);
+}
+
+/* ---- rules that drop some ---- */
+
+/* "RULE (WHO) @ALL", with all sources that are dropped for certain. */
+static char *spared_of(const struct ruleset_findings *findings)
+{
+    static char text[4096];
+    char who[WHO_TEXT_MAX];
+    size_t i, used = 0;
+
+    text[0] = '\0';
+    for (i = 0; i < findings->n_spares; i++)
+        if (findings->spares[i].by.n_ports)
+            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s (%s)",
+                                     findings->spares[i].by.rule, findings->spares[i].who);
+    for (i = 0; i < findings->n_sources; i++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, " @%s",
+                                 who_print(&findings->sources[i].who, who));
+    return text;
+}
+
+#define SOURCE(right) MATCH("==", FIELD("ip", "saddr"), right)
+#define BANS(elem)                                                                             \
+    ",{\"set\":{\"family\":\"inet\",\"name\":\"bans\",\"table\":\"t\",\"type\":\"ipv4_addr\"," \
+    "\"handle\":5,\"elem\":" elem "}}"
+
+static void test_spared(void **state)
+{
+    static const struct {
+        const char *items, *expected;
+    } cases[] = {
+        {INPUT("accept") RULE("2", SOURCE("\"198.51.100.1\"") ALSO DROP),
+         H("2") " (198.51.100.1) @198.51.100.1"},
+        {INPUT("accept") RULE("2", SOURCE("{\"prefix\":{\"addr\":\"198.51.100.0\",\"len\":24}}")
+                                       ALSO PORT("25") ALSO DROP)
+             RULE("3", SOURCE("{\"range\":[\"203.0.113.1\",\"203.0.113.9\"]}") ALSO DROP),
+         H("2") " (198.51.100.0/24) @198.51.100.0/24 @203.0.113.1-203.0.113.9"},
+        {INPUT("accept") BANS("[\"192.0.2.1\",\"192.0.2.2\",{\"elem\":{\"val\":\"192.0.2.3\","
+                              "\"timeout\":600}},\"192.0.2.4\"]")
+             RULE("2", SOURCE("\"@bans\"") ALSO DROP),
+         H("2") " (192.0.2.1, 192.0.2.2, 192.0.2.3, ...) @192.0.2.1 @192.0.2.2 @192.0.2.3"
+                " @192.0.2.4"},
+        /* not a guarded port's; a rate, whoever it is; who was let in before */
+        {INPUT("accept") RULE("2", SOURCE("\"198.51.100.1\"") ALSO PORT("22") ALSO DROP), ""},
+        {INPUT("accept") RULE("2", PORT("25") ALSO "{\"limit\":{\"rate\":10,\"per\":\"second\","
+                                                   "\"inv\":true}}" ALSO DROP),
+         H("2") " ()"},
+        {INPUT("accept") RULE("2", SOURCE("\"198.51.100.1\"") ALSO ACCEPT)
+             RULE("3", SOURCE("{\"prefix\":{\"addr\":\"198.51.100.0\",\"len\":24}}") ALSO DROP),
+         H("3") " (198.51.100.0/24)"},
+    };
+    struct ruleset_findings findings;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        read_nft(cases[i].items, false, &findings);
+        if (strcmp(spared_of(&findings), cases[i].expected) != 0)
+            fail_msg("case %zu: \"%s\", expected \"%s\"", i, spared_of(&findings),
+                     cases[i].expected);
+        assert_int_equal(findings.count, 0);
+    }
+    memset(&findings, 0, sizeof(findings));
+    assert_int_equal(
+        ruleset_read_iptables("*filter\n:INPUT ACCEPT [0:0]\n:f2b - [0:0]\n-A INPUT -p tcp -m"
+                              " multiport --dports 25,587 -j f2b\n-A f2b -s 192.0.2.7/32 -j REJECT"
+                              "\n-A f2b -m iprange --src-range 203.0.113.1-203.0.113.9 -j DROP\n-A"
+                              " f2b -j RETURN\nCOMMIT\n",
+                              ADDR_IP4, "iptables", &host, &findings),
+        0);
+    assert_string_equal(spared_of(&findings),
+                        "-A f2b -s 192.0.2.7/32 -j REJECT (192.0.2.7) @192.0.2.7"
+                        " @203.0.113.1-203.0.113.9");
+    assert_string_equal(findings.spares[0].by.place, "iptables, table filter, chain f2b");
+    assert_int_equal(findings.spares[0].by.n_ports, 2);
 }
 
 /* Rules of iptables-nft that nft cannot tell are left to iptables-save, the whole table. */
@@ -650,6 +856,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nft),
         cmocka_unit_test(test_nft_words),
+        cmocka_unit_test(test_leads),
+        cmocka_unit_test(test_spared),
         cmocka_unit_test(test_compat),
         cmocka_unit_test(test_iptables),
         cmocka_unit_test(test_iptables_words),
