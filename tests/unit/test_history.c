@@ -860,6 +860,40 @@ static void test_rows(void **state)
     store_close(store);
 }
 
+static int copy_change(const struct store_change *change, void *arg)
+{
+    *(struct store_change *)arg = *change;
+    return 0;
+}
+
+/* What does not fit is cut between characters: half of one would count as damage ever after. */
+static void test_long_author(void **state)
+{
+    const struct place *place = *state;
+    struct store_change change;
+    struct store *store;
+    char text[400];
+
+    clear(place);
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
+    for (size_t shift = 0; shift < 4; shift++) {
+        const struct store_author author = {.who = text, .origin = text, .command = text};
+
+        memset(text, 'x', sizeof(text));
+        for (size_t at = shift; at + 3 < sizeof(text); at += 3)
+            memcpy(text + at, "\xe2\x82\xac", 4); /* the euro sign, three bytes */
+        assert_int_equal(store_begin(store, NULL), 0);
+        store_set_author(store, &author, 1000);
+        assert_int_equal(store_set_limit(store, 20 + (uint32_t)shift, NULL), 0);
+        assert_int_equal(store_commit(store, NULL), 0);
+        assert_int_equal(store_each_change(store, 1, copy_change, &change, NULL), 0);
+        assert_true(strlen(change.command) > 200 && strlen(change.who) > 50);
+        assert_memory_equal(change.command, text, 200);
+    }
+    store_close(store);
+    clear(place);
+}
+
 /* A walk over several pages: all are met once, and who took back what is known across them. */
 struct pages {
     int64_t next, from, by;
@@ -1131,8 +1165,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_same_again), TEST(test_taken_back), TEST(test_nothing), TEST(test_kept),
-        TEST(test_volume),     TEST(test_rows),       TEST(test_pages),   TEST(test_interface),
+        TEST(test_same_again), TEST(test_taken_back),  TEST(test_nothing), TEST(test_kept),
+        TEST(test_volume),     TEST(test_rows),        TEST(test_pages),   TEST(test_interface),
+        TEST(test_volume),     TEST(test_long_author), TEST(test_pages),   TEST(test_interface),
         TEST(test_damaged),    TEST(test_random),
     };
 
