@@ -577,10 +577,12 @@ def allowed(term):
     # Once more, or where an entry has ended: there is nothing to ask.
     term.type("a")
     term.wait(r"^already let in$", gone=("remark:",))
+    term.type("x")
+    term.wait(r"q quit", gone=("already let in",))
     go_to(term, "198.18.0.2")
-    LAB.gate("add", "198.18.0.2", "--for", "1s")
+    LAB.gate("add", "198.18.0.2", "--for", "2s")
+    term.wait(row("198.18.0.2") + r".* let in now ")
     number = LAB.json("list", "198.18.0.2")["entries"][0]["id"]
-    until(lambda: LAB.json("list", "--expired")["entries"], PATIENCE)
     term.wait(row("198.18.0.2") + r".* drop ")
     term.type("a")
     term.wait(rf"^its entry has ended: smtpgate edit '#{number}' --forever, or --for 8h$",
