@@ -32,6 +32,8 @@ from lab import BPFFS, MNT, PROGRAM, ROOT, STATE, Lab, connect, until
 HOST4, HOST6 = "192.0.2.1", "2001:db8::1"
 OFFICE = "192.0.2.10"                       # listed
 PATIENCE = 15.0
+# At the end of the screen: what add said before stands above it.
+ANY_KEY = r"\(any key goes back to watch\)\s*\Z"
 NUMBERS = itertools.count()
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (\S+) +port (\d+|unknown) (\w+): "
                   r"(\d+) packets?, (\d+) attempts?$")
@@ -567,7 +569,7 @@ def allowed(term):
     term.wait("remark: Fr\u00e4ulein  ")
     term.type("Enter")
     term.wait(r"^smtpgate add 192\.0\.2\.66 --remark '", "added #\\d+ 192.0.2.66 \\(Fr\u00e4ulein\\)",
-              r"any key")
+              ANY_KEY)
     assert listed() == {OFFICE: "office", "192.0.2.66": "Fr\u00e4ulein"}
     assert connect(SITE.client, HOST4, 587, "192.0.2.66", 3) == "open"
     term.type("x")
@@ -597,14 +599,14 @@ def allowed(term):
     term.wait(r"let in 198\.18\.0\.1; remark:")
     term.type("Enter")
     term.wait(r"smtpgate: add: the list takes 2 entries and would have 3; nothing changed",
-              r"hint: smtpgate set limit 3", r"any key")
+              r"hint: smtpgate set limit 3", ANY_KEY)
     term.type("x")
     term.wait(r"q quit")
     LAB.gate("set", "limit", "none")
     term.type("a")
     term.wait(r"remark:")
     term.type("Enter")
-    term.wait(r"added #\d+ 198\.18\.0\.1$", r"any key")
+    term.wait(r"added #\d+ 198\.18\.0\.1$", ANY_KEY)
     term.type("x")
     term.wait(r"3 entries, in step")
     term.quit()
@@ -630,13 +632,13 @@ def asked(term):
             term.type("a")
             term.wait(r"remark:")
             term.type("Enter")
-            term.wait(r"192\.0\.2\.68", r"Go on\? \[y/N\]")
+            term.wait(r"192\.0\.2\.68", r"Go on\? \[y/N\]\s*\Z")
             if answer == "C-c":
                 term.type(answer)
             else:
                 term.write(answer)
                 term.type("Enter")
-            term.wait(said, r"any key")
+            term.wait(said, ANY_KEY)
             term.type("x")
             term.wait(r"q quit")
             assert len(listed()) == (answer == "y")
