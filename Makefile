@@ -91,6 +91,14 @@ install: all
 		dist/completions/smtpgate.fish
 	install -d $(DESTDIR)$(PREFIX)/share/smtpgate/schema
 	install -m 0644 dist/schema/*.json $(DESTDIR)$(PREFIX)/share/smtpgate/schema/
+	for place in . docs relay relay/postfix relay/dovecot relay/cyrus; do \
+		install -d $(DESTDIR)$(PREFIX)/share/doc/smtpgate/$$place || exit 1; \
+	done
+	install -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/smtpgate/
+	install -m 0644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/smtpgate/docs/
+	for file in relay/*.md relay/*/*; do \
+		install -m 0644 $$file $(DESTDIR)$(PREFIX)/share/doc/smtpgate/$$file || exit 1; \
+	done
 
 .PHONY: clean
 clean:

@@ -204,7 +204,10 @@ const struct board_row *board_selected(const struct board *board)
 size_t board_fit(struct board *board, size_t height)
 {
     size_t most = board->count > height ? board->count - height : 0;
+    size_t grown = height > board->height ? height - board->height : 0;
 
+    board->height = height;
+    board->first -= board->first < grown ? board->first : grown;
     if (!height) {
         board->first = board->selected;
         return 0;
@@ -302,6 +305,14 @@ const char *board_number(double number, char buf[16])
         unit++;
     }
     snprintf(buf, 16, number < 99.95 ? "%.1f%c" : "%.0f%c", number, units[unit]);
+    return buf;
+}
+
+const char *board_rate_text(double rate, char buf[16])
+{
+    if (rate >= 9.95)
+        return board_number(rate, buf);
+    snprintf(buf, 16, "%.1f", rate);
     return buf;
 }
 

@@ -45,6 +45,7 @@ struct board {
     enum board_sort sort;
     size_t selected;          /* place in @order */
     size_t first;             /* place of the first that is in sight */
+    size_t height;            /* rows that were in sight the last time */
     bool held;                /* the selection keeps to its source, else to its place */
     struct tally_table table; /* of the last reading */
     struct tally_counts counts;
@@ -72,7 +73,10 @@ void board_to_top(struct board *board);
 /* NULL: there is none. */
 const struct board_row *board_selected(const struct board *board);
 
-/* Of @height rows in sight the selected one is one; returns how many there are. */
+/*
+ * Of @height rows in sight the selected one is one; returns how many there are. A screen that has
+ * grown shows more of what was above.
+ */
 size_t board_fit(struct board *board, size_t height);
 /* The row in sight, @at from the first. */
 struct board_row *board_row_at(const struct board *board, size_t at);
@@ -93,6 +97,8 @@ double board_spark(const struct board *board, enum board_series series, unsigned
 
 /* "1234", "12.3M": five characters at most below 1000 T. Returns @buf. */
 const char *board_number(double number, char buf[16]);
+/* The same of a rate: "0.0", "2.9", "3.0", "12", "12.3M". */
+const char *board_rate_text(double rate, char buf[16]);
 
 /* Lines of a screen from the top; those of 0 are not there. The bottom line comes on top of it. */
 struct board_layout {

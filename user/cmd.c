@@ -166,7 +166,7 @@ const struct cmd cmd_table[] = {
      "only shown. Taking back is a change too: undo again\n"
      "goes further back, and undo '#ID' of an undo takes that one back.\n",
      0, 0, 1, cmd_undo},
-    {"status", "[--check]", "state and health", "mode, list, interfaces, health (also: no command)",
+    {"status", "", "state and health", "mode, list, interfaces, health (also: no command)",
      "  smtpgate status\n"
      "  smtpgate -q status --check    # exit 1 when something is wrong\n",
      NULL, OPT(CHECK), 0, 0, cmd_status},
@@ -256,7 +256,7 @@ const struct cmd cmd_table[] = {
     {"sync", "", "make kernel equal to store", "make the kernel equal to the store (boot, repair)",
      "  smtpgate sync\n", "-y also takes over a gate that was made from another store.\n", 0, 0, 0,
      cmd_sync},
-    {"doctor", "[--nagios]", "is every way in guarded?",
+    {"doctor", "", "is every way in guarded?",
      "is every way in guarded, and all well with gate and host?",
      "  smtpgate doctor\n"
      "  smtpgate -q doctor            # only what is not ok\n"
@@ -344,6 +344,35 @@ const struct cmd *cmd_find(const char *name, struct err *e)
     else
         err_hint(e, "smtpgate help lists the commands");
     return NULL;
+}
+
+/* The more was typed, the more of it may be wrong; a beginning is as good as all of it. */
+static bool is_like(const char *word, const char *name, unsigned int *least)
+{
+    unsigned int far = strlen(word) > 4 ? 2 : 1;
+    unsigned int d = strlen(word) < 32 ? distance(word, name) : UINT_MAX;
+
+    if (strlen(word) > 1 && !strncmp(word, name, strlen(word)))
+        d = 1;
+    if (d > far || d >= *least)
+        return false;
+    *least = d;
+    return true;
+}
+
+const char *cmd_find_like(const struct cmd *cmd, const char *word)
+{
+    const char *nearest = NULL;
+    unsigned int least = UINT_MAX;
+    int i;
+
+    for (i = 0; cmd && i < OPT_COUNT; i++)
+        if (cmd->options & 1U << i && is_like(word, cmd_options[i].name, &least))
+            nearest = cmd_options[i].name;
+    for (i = 0; i < GLOBAL_COUNT; i++)
+        if (is_like(word, cmd_globals[i].option.name, &least))
+            nearest = cmd_globals[i].option.name;
+    return nearest;
 }
 
 int cmd_begin_with(const struct cmd_context *ctx, const struct change_options *options,
@@ -527,6 +556,12 @@ json_t *cmd_use_json(int64_t known_since, int64_t now)
 {
     return json_pack("{s:o}", "use_known_since",
                      out_json_time(known_since > now ? 0 : known_since));
+}
+
+void cmd_hint_number(const char *command, struct err *e)
+{
+    err_hint(e, "smtpgate help %s; an entry's number wants quotes: smtpgate %s '#3'", command,
+             command);
 }
 
 const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MAX])

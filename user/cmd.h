@@ -110,6 +110,9 @@ extern const struct cmd cmd_table[];
 /* NULL when there is no such command; @e says so and suggests the nearest. */
 const struct cmd *cmd_find(const char *name, struct err *e);
 
+/* The option of @cmd (may be NULL), or of all commands, that is spelled like @word; NULL: none. */
+const char *cmd_find_like(const struct cmd *cmd, const char *word);
+
 int cmd_add(const struct cmd_context *ctx, struct err *e);
 int cmd_apply(const struct cmd_context *ctx, struct err *e);
 int cmd_attach(const struct cmd_context *ctx, struct err *e);
@@ -212,6 +215,9 @@ json_t *cmd_use_json(int64_t known_since, int64_t now);
 
 /* An interface's name as it may be shown: the kernel lets it hold nearly any byte. */
 #define CMD_NAME_MAX (4 * IF_NAMESIZE)
+
+/* Where WHO is missing: what a shell leaves of "delete #3". */
+void cmd_hint_number(const char *command, struct err *e);
 
 /* The name it has now, as it may be shown. Returns @buf. */
 const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MAX]);

@@ -180,9 +180,14 @@ static int check_spelling(const struct cmd_context *ctx, struct err *e)
     size_t i;
     int r = 0;
 
-    for (i = 0; r == 0 && i < ctx->n_args; i++)
-        r = ctx->args[i][0] == '#' ? parse_id(ctx->args[i], &id, e)
-                                   : who_parse(ctx->args[i], &who, e);
+    for (i = 0; r == 0 && i < ctx->n_args; i++) {
+        const char *text = ctx->args[i];
+
+        r = text[0] == '#' ? parse_id(text, &id, e) : who_parse(text, &who, e);
+        if (r < 0 && strlen(text) < 20 && *text && text[strspn(text, "0123456789")] == '\0')
+            err_hint(e, "'#%s', with the quotes, if that is an entry's number: smtpgate list",
+                     text);
+    }
     return r == 0 ? cmd_check_account(ctx, e) : r;
 }
 
@@ -390,7 +395,10 @@ int cmd_delete(const struct cmd_context *ctx, struct err *e)
         err_set(e, 0, EXIT_USAGE,
                 ctx->n_args ? "--expired deletes all entries that have ended: it goes with no WHO"
                             : "WHO is missing, or --expired");
-        err_hint(e, "smtpgate help delete");
+        if (ctx->n_args)
+            err_hint(e, "smtpgate help delete");
+        else
+            cmd_hint_number("delete", e);
         return -EINVAL;
     }
     r = check_spelling(ctx, e);

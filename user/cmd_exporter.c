@@ -253,6 +253,34 @@ static int wait_ready(int channel, struct err *e)
     return -ECHILD;
 }
 
+static bool has_gate(const struct cmd_context *ctx)
+{
+    _cleanup_(gate_close) struct gate *gate = NULL;
+
+    return gate_open(ctx->bpffs, false, &gate, NULL) == 0 && gate_is_claimed(gate);
+}
+
+/* Once, to whoever started it: a scraper would only see that something is not there. */
+static void warn_missing(const struct cmd_context *ctx)
+{
+    _cleanup_scrape_ struct metrics metrics = {0};
+    struct err e = {0}, trouble = {0};
+    char shown[512], hint[512];
+
+    if (scrape(ctx->state, ctx->bpffs, &metrics, &trouble, &e) < 0)
+        out_warn(&ctx->out, "as it is now, every scrape is answered 500: %s%s%s\n",
+                 text_escape(e.message, shown, sizeof(shown)), *e.hint ? "; hint: " : "",
+                 text_escape(e.hint, hint, sizeof(hint)));
+    else if (trouble.message[0])
+        out_warn(&ctx->out, "%s; only what the kernel knows is told\n",
+                 text_escape(trouble.message, shown, sizeof(shown)));
+    else if (!has_gate(ctx))
+        out_warn(&ctx->out,
+                 "there is no gate in %s that can be read, so what is told is that it is off:"
+                 " smtpgate status\n",
+                 text_escape(ctx->bpffs, shown, sizeof(shown)));
+}
+
 /* Until the child is gone. Waiting for the byte has no limit, so a signal is all that is polled. */
 static void serve_child(struct back *back)
 {
@@ -358,6 +386,7 @@ int cmd_exporter(const struct cmd_context *ctx, struct err *e)
     if (r == 0) {
         if (ctx->options[OPT_LISTEN])
             out_note(&ctx->out, "http://%s/metrics, until it is ended\n", ctx->options[OPT_LISTEN]);
+        warn_missing(ctx);
         serve_child(&back);
     }
     return end_child(child, channel, r == 0, e);

@@ -31,12 +31,63 @@ static void help_all(const struct cmd_context *ctx)
              "exit: 0 yes  1 no  2 wrong use  3 unconfirmed  4 denied  5 refused  6 busy\n");
 }
 
+/* ---- how one command is written ---- */
+
+#define USAGE_WIDTH  80
+#define USAGE_INDENT 4
+
+/* A line that goes on in the next one where it would be too long. */
+struct usage {
+    const struct out *out;
+    size_t column;
+};
+
+static void put_word(struct usage *usage, const char *word)
+{
+    size_t len = strlen(word);
+
+    if (usage->column && usage->column + 1 + len > USAGE_WIDTH) {
+        out_text(usage->out, "\n%*s", USAGE_INDENT, "");
+        usage->column = USAGE_INDENT;
+    } else if (usage->column) {
+        out_text(usage->out, " ");
+        usage->column++;
+    }
+    out_text(usage->out, "%s", word);
+    usage->column += len;
+}
+
+static void say_usage(const struct cmd_context *ctx, const struct cmd *cmd)
+{
+    struct usage usage = {.out = &ctx->out};
+    char word[64];
+    int i;
+
+    put_word(&usage, "smtpgate");
+    put_word(&usage, cmd->name);
+    if (*cmd->args)
+        put_word(&usage, cmd->args);
+    for (i = 0; i < OPT_COUNT; i++) {
+        const struct cmd_option_row *option = &cmd_options[i];
+
+        snprintf(word, sizeof(word), "--%s", option->name);
+        /* Where it may stand instead of an argument, args has it. */
+        if (!(cmd->options & 1U << i) || strstr(cmd->args, word))
+            continue;
+        snprintf(word, sizeof(word), "[--%s%s%s]", option->name, option->value ? " " : "",
+                 option->value ? option->value : "");
+        put_word(&usage, word);
+    }
+    out_text(&ctx->out, "\n");
+}
+
 static void help_one(const struct cmd_context *ctx, const struct cmd *cmd)
 {
     int i;
 
-    out_text(&ctx->out, "%s\nsmtpgate %s %s\n%s\n", cmd->examples, cmd->name, cmd->args,
-             cmd->summary);
+    out_text(&ctx->out, "%s\n", cmd->examples);
+    say_usage(ctx, cmd);
+    out_text(&ctx->out, "%s\n", cmd->summary);
     if (cmd->details)
         out_text(&ctx->out, "%s", cmd->details);
     for (i = 0; i < OPT_COUNT; i++)

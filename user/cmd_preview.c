@@ -86,6 +86,7 @@ static void say_side(const struct cmd_context *ctx, const struct cut *cut, enum 
 struct previewed {
     struct live live;
     struct seen seen;
+    bool enforced; /* it is what the kernel does now */
 };
 
 static void cleanup_previewed(struct previewed *previewed)
@@ -98,8 +99,9 @@ static void say_seen(const struct out *out, const struct seen *seen)
 {
     char lines[SEEN_TEXT_MAX];
 
-    out_text(out, "came without an entry before: %zu that would be kept out\n%s", seen->n_out,
-             seen_print(seen, lines));
+    out_text(out,
+             "came without an entry before, by address and port: %zu that would be kept out\n%s",
+             seen->n_out, seen_print(seen, lines));
     if (seen->count > seen->n_out)
         out_text(out, "  and %zu that would be let in now\n", seen->count - seen->n_out);
     if (seen->untracked)
@@ -114,7 +116,9 @@ static void say(const struct cmd_context *ctx, const struct previewed *previewed
     char own[CUT_SELF_MAX];
 
     if (live->known) {
-        out_text(&ctx->out, "connected now; if the list were enforced:\n");
+        out_text(&ctx->out, "connected now; %s:\n",
+                 previewed->enforced ? "by the list, in mode enforce"
+                                     : "if the list were enforced");
         say_side(ctx, &live->cut, CUT_KEPT, "kept", kept);
         say_side(ctx, &live->cut, CUT_CUT, "cut off", cut);
     } else {
@@ -184,6 +188,9 @@ static int judge(const struct cmd_context *ctx, struct previewed *ret_previewed,
     reading.yes = true;
     r = file ? apply_file(&reading, file, &additions, e)
              : change_begin_read(ctx->state, ctx->bpffs, &additions.change, e);
+    if (r == 0)
+        ret_previewed->enforced =
+            !file && change_mode_before(&additions.change).mode == SG_MODE_ENFORCE;
     if (r == 0)
         r = say_empty(ctx, &additions.change, e);
     if (r == 0)

@@ -327,8 +327,11 @@ void cmd_read_health(const struct view *view, struct cmd_health *ret_health)
     snprintf(list, sizeof(list), "%llu %s, %s", entries, entries == 1 ? "entry" : "entries",
              step_words(view, words, sizeof(words)));
     used = say_ifaces(view, false, buf, size);
+    /* The mode says it, unless the list is empty; here is what helps. */
     if (!view_any_wanted(view))
-        used = (size_t)snprintf(buf, size, "nothing is guarded (smtpgate attach IFACE); ");
+        used = (size_t)snprintf(buf, size, "no interface (smtpgate attach IFACE); ");
+    if (!view_any_wanted(view) && !view->check.present)
+        snprintf(list, sizeof(list), "%llu %s", entries, entries == 1 ? "entry" : "entries");
     if (sync_would_mend(view))
         used += (size_t)snprintf(buf + used, size - used, "to mend it: smtpgate sync; ");
     if (used < size && !view_in_sync(view))

@@ -194,6 +194,15 @@ static void take_turn(const struct out *out, const struct reading *before,
     say(out, &interval);
 }
 
+/* Once: nothing will be said for as long as that is so. */
+static void note_unseen(const struct cmd_context *ctx, const struct view *view)
+{
+    if (!sync_has_live_link(&view->ifaces))
+        out_note(&ctx->out,
+                 "the gate is on no interface, so there is nothing to see yet: smtpgate %s\n",
+                 view_any_wanted(view) ? "sync" : "attach IFACE");
+}
+
 static int say_all(const struct cmd_context *ctx, int64_t every_s, struct err *e)
 {
     _cleanup_reading_ struct reading before = {0};
@@ -202,6 +211,8 @@ static int say_all(const struct cmd_context *ctx, int64_t every_s, struct err *e
     int64_t ms = 0;
 
     pace_begin(&pace, every_s * 1000);
+    if (r == 0)
+        note_unseen(ctx, &before.view);
     view_close(&before.view);
     while (r == 0 && wait_turn(&pace)) {
         _cleanup_reading_ struct reading now = {0};

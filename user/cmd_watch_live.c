@@ -28,7 +28,9 @@ struct live {
     int64_t unread_ms; /* since that one */
     int page;          /* rows that a page has, as it was drawn */
     bool paused, help, end;
-    bool asking; /* a remark for @wanted */
+    char notice[128]; /* until the next key */
+    bool asking;      /* a remark for @wanted */
+    bool full;        /* no room for what was typed last */
     struct addr wanted;
     struct prompt prompt;
 };
@@ -112,6 +114,7 @@ static void judge(struct live *live, size_t rows)
 
 static void show(struct live *live)
 {
+    bool seeing = sync_has_live_link(&live->reading.view.ifaces);
     char address[ADDR_TEXT_MAX], ask[96], keys[96];
     struct screen_view view = {
         .board = &live->board,
@@ -120,9 +123,12 @@ static void show(struct live *live)
         .trouble = !live->health.good,
         .help = live->help ? help_lines : NULL,
         .keys = keys,
+        .none = seeing ? " no source that is not listed has come yet" : "",
         .few_keys = "s p a ? q",
         .state = live->paused ? " PAUSED " : "",
+        .notice = live->notice,
         .ask = live->asking ? ask : NULL,
+        .ask_keys = "Enter adds, Esc cancels",
         .prompt = &live->prompt,
         .time = live->reading.time,
         .every_s = live->every_s,
@@ -136,7 +142,9 @@ static void show(struct live *live)
 
     snprintf(keys, sizeof(keys), "s sort (%s)  p %s  a allow  ? help  q quit",
              board_sort_name(live->board.sort), live->paused ? "go on" : "pause");
-    if (live->asking)
+    if (live->full)
+        snprintf(ask, sizeof(ask), "%d bytes at most: ", REMARK_MAX);
+    else if (live->asking)
         snprintf(ask, sizeof(ask), "let in %s; remark: ", addr_print(&live->wanted, address));
     view.layout = board_layout(screen_height(), &wishes);
     live->page = view.layout.rows > 2 ? view.layout.rows - PAGE_OVERLAP : 1;
@@ -172,6 +180,8 @@ static void allow(struct live *live)
     ctx.n_args = 1;
     ctx.line = line;
     screen_leave(live->screen);
+    /* The one before may still stand there. */
+    out_text(&ctx.out, "\nsmtpgate %s\n", line + strlen("watch: "));
     if (cmd_add(&ctx, &e) < 0)
         out_error(&ctx.out, "add", &e);
     out_text(&ctx.out, "\n(any key goes back to watch)\n");
@@ -183,11 +193,44 @@ static void allow(struct live *live)
     read_again(live);
 }
 
+/* The entry of the host list that let it in until it ended. What cannot be read now is no entry. */
+static bool has_ended(const struct view *view, const struct addr *addr,
+                      struct store_entry *ret_entry)
+{
+    struct account host;
+
+    account_resolve("", view->settings.realm, &host);
+    return store_find_covering(view->store, &host, addr, addr, view->now, ret_entry, NULL) ==
+               -ENOENT &&
+           store_find_covering(view->store, &host, addr, addr, 0, ret_entry, NULL) == 0;
+}
+
+/* Why there is nothing to ask; "" there is. */
+static void refuse(struct live *live, const struct board_row *row)
+{
+    const struct view *view = &live->reading.view;
+    struct store_entry entry;
+    bool listed = false;
+
+    if (!row) {
+        snprintf(live->notice, sizeof(live->notice), "no source is selected");
+        return;
+    }
+    (void)store_covers(view->store, NULL, &row->source.addr, view->now, &listed, NULL);
+    if (listed)
+        snprintf(live->notice, sizeof(live->notice), "already let in");
+    else if (has_ended(view, &row->source.addr, &entry))
+        snprintf(live->notice, sizeof(live->notice),
+                 "its entry has ended: smtpgate edit '#%lld' --forever, or --for 8h",
+                 (long long)entry.id);
+}
+
 static void ask(struct live *live)
 {
     const struct board_row *row = board_selected(&live->board);
 
-    if (!row)
+    refuse(live, row);
+    if (*live->notice)
         return;
     live->asking = true;
     live->wanted = row->source.addr;
@@ -196,6 +239,7 @@ static void ask(struct live *live)
 
 static void take_character(struct live *live, uint32_t key)
 {
+    live->full = false;
     switch (prompt_type(&live->prompt, key == SCREEN_BACKSPACE ? '\b' : key)) {
     case PROMPT_CANCELLED:
         live->asking = false;
@@ -203,6 +247,10 @@ static void take_character(struct live *live, uint32_t key)
     case PROMPT_DONE:
         live->asking = false;
         allow(live);
+        break;
+    case PROMPT_FULL:
+        live->full = true;
+        screen_beep();
         break;
     case PROMPT_GOES_ON:
     default:
@@ -267,6 +315,7 @@ static void take_keys(struct live *live)
     uint32_t key;
 
     while (!live->end && screen_key(live->screen, &key)) {
+        live->notice[0] = '\0';
         if (live->asking)
             take_character(live, key);
         else if (live->help && key && key != CTRL('c') && key != 'q')

@@ -101,6 +101,39 @@ static int take_option(struct invocation *inv, int option, struct err *e)
     return 0;
 }
 
+/* What could be meant, else where it is written. @word stands in the line as an option. */
+static void hint_option(const struct cmd *cmd, const char *word, struct err *e)
+{
+    char name[32] = "";
+    const char *like;
+
+    if (!strncmp(word, "--", 2))
+        snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
+    like = cmd_find_like(cmd, name);
+    if (like && cmd)
+        err_hint(e, "did you mean: smtpgate %s --%s", cmd->name, like);
+    else if (like)
+        err_hint(e, "did you mean: smtpgate --%s", like);
+    else
+        err_hint(e, cmd ? "smtpgate help %s" : "smtpgate help", cmd ? cmd->name : "");
+}
+
+/* "-1": was meant as a value. */
+static void hint_number(const struct cmd *cmd, char **argv, struct err *e)
+{
+    bool limit = cmd->run == cmd_set;
+
+    for (; limit && *argv && strcmp(*argv, "limit") != 0; argv++)
+        ;
+    if (limit && *argv)
+        err_hint(e, "smtpgate set limit none, or a number from 1");
+    else
+        err_hint(e,
+                 "a word that begins with - is an option, unless -- stands before it: smtpgate"
+                 " help %s",
+                 cmd->name);
+}
+
 static int fail_option(const struct invocation *inv, int option, char **argv, struct err *e)
 {
     const char *name = inv->cmd ? inv->cmd->name : NULL;
@@ -108,12 +141,17 @@ static int fail_option(const struct invocation *inv, int option, char **argv, st
     const char *word = optopt && optopt < 256 ? letter : argv[optind - 1];
 
     text_escape(word, shown, sizeof(shown));
-    if (option == ':')
+    if (option == ':') {
         err_set(e, 0, EXIT_USAGE, "%s wants a value", shown);
+        err_hint(e, name ? "smtpgate help %s" : "smtpgate help", name);
+        return -EINVAL;
+    }
+    err_set(e, 0, EXIT_USAGE, "there is no option %s%s%s", shown, name ? " for " : "",
+            name ? name : "");
+    if (inv->cmd && optopt >= '0' && optopt <= '9')
+        hint_number(inv->cmd, argv, e);
     else
-        err_set(e, 0, EXIT_USAGE, "there is no option %s%s%s", shown, name ? " for " : "",
-                name ? name : "");
-    err_hint(e, name ? "smtpgate help %s" : "smtpgate help", name);
+        hint_option(inv->cmd, word, e);
     return -EINVAL;
 }
 
@@ -151,6 +189,8 @@ static int check_long_words(const struct invocation *inv, const struct option *o
         if (!option) {
             err_set(e, 0, EXIT_USAGE, "there is no option %s%s%s", shown, inv->cmd ? " for " : "",
                     inv->cmd ? inv->cmd->name : "");
+            hint_option(inv->cmd, argv[i], e);
+            return -EINVAL;
         } else if (option->has_arg == no_argument && strchr(word, '=')) {
             err_set(e, 0, EXIT_USAGE, "--%s takes no value", option->name);
         } else {
@@ -207,7 +247,10 @@ static int check_args(const struct invocation *inv, struct err *e)
                 text_escape(inv->ctx.args[cmd->max_args], shown, sizeof(shown)));
     else
         return 0;
-    err_hint(e, "smtpgate help %s", cmd->name);
+    if (cmd->run == cmd_edit && !inv->ctx.n_args)
+        cmd_hint_number(cmd->name, e);
+    else
+        err_hint(e, "smtpgate help %s", cmd->name);
     return -EINVAL;
 }
 

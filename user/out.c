@@ -17,6 +17,9 @@
 
 #define SCHEMA 1
 
+/* As many digits of a real as mean something: 2.002, not 2.0019999999999998. */
+#define JSON_FORM (JSON_COMPACT | JSON_REAL_PRECISION(9))
+
 #define PRINT(stream, fmt)          \
     do {                            \
         va_list _ap;                \
@@ -175,7 +178,7 @@ static json_t *envelope(const struct err *e, json_t *object)
 static void dump_line(json_t *object)
 {
     if (object)
-        json_dumpf(object, stdout, JSON_COMPACT);
+        json_dumpf(object, stdout, JSON_FORM);
     fputc('\n', stdout);
     json_decref(object);
 }
@@ -201,7 +204,7 @@ void out_stream_begin(struct out_stream *stream, const struct out *out, json_t *
     }
     head = envelope(NULL, object);
     json_object_del(head, "ok");
-    text = json_dumps(head, JSON_COMPACT);
+    text = json_dumps(head, JSON_FORM);
     json_decref(head);
     /* Open the object again: its closing brace is the last character. */
     if (text)
@@ -213,7 +216,7 @@ void out_stream_item(struct out_stream *stream, json_t *item)
     if (stream->out->json && item) {
         if (stream->any)
             fputc(',', stdout);
-        json_dumpf(item, stdout, JSON_COMPACT);
+        json_dumpf(item, stdout, JSON_FORM);
         stream->any = true;
     }
     json_decref(item);
@@ -228,7 +231,7 @@ void out_stream_end(struct out_stream *stream, const struct err *e)
         return;
     tail = envelope(e, NULL);
     json_object_del(tail, "schema");
-    text = json_dumps(tail, JSON_COMPACT);
+    text = json_dumps(tail, JSON_FORM);
     json_decref(tail);
     if (text)
         fprintf(stdout, "],%s\n", text + 1);
@@ -263,16 +266,22 @@ bool out_can_ask(void)
 
 int out_ask(const char *question)
 {
+    struct pollfd keys = {.fd = STDIN_FILENO, .events = POLLIN};
     char answer[16];
+    int n;
 
     if (!out_can_ask())
         return -ENOTTY;
     fflush(stdout);
     fprintf(stderr, "%s [y/N] ", question);
-    if (poll(&(struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}, 1, OUT_ASK_S * 1000) == 0) {
+    n = poll(&keys, 1, OUT_ASK_S * 1000);
+    if (n == 0)
         fprintf(stderr, "\nno answer in %d s\n", OUT_ASK_S);
+    /* Where ^C does not end the process, it is a No. */
+    if (n < 0)
+        fputc('\n', stderr);
+    if (n <= 0)
         return 0;
-    }
     if (!fgets(answer, sizeof(answer), stdin)) {
         fputc('\n', stderr);
         return 0;

@@ -42,7 +42,8 @@ int64_t pace_turn(struct pace *pace)
     int64_t now = pace_now(), took = now - pace->last_ms;
 
     pace->last_ms = now;
-    pace->next_ms += pace->every_ms;
+    if (now >= pace->next_ms) /* else it is one out of turn */
+        pace->next_ms += pace->every_ms;
     if (pace->next_ms <= now) /* a turn took longer, or the process was stopped */
         pace->next_ms = now + pace->every_ms;
     return took > 0 ? took : 1;

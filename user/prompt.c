@@ -2,6 +2,7 @@
 /* See prompt.h. */
 #include "prompt.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define CTRL(letter) ((letter)&0x1f)
@@ -55,18 +56,20 @@ static void erase_word(struct prompt *prompt)
         cut(prompt, prompt->len - 1);
 }
 
-static void append(struct prompt *prompt, uint32_t code)
+/* False: there is no room for it. */
+static bool append(struct prompt *prompt, uint32_t code)
 {
     char bytes[4];
     size_t len;
 
     if (code < ' ' || code == DEL || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
-        return;
+        return true;
     len = encode(code, bytes);
     if (prompt->len + len > REMARK_MAX)
-        return;
+        return false;
     memcpy(prompt->text + prompt->len, bytes, len);
     prompt->len += len;
+    return true;
 }
 
 enum prompt_state prompt_type(struct prompt *prompt, uint32_t code)
@@ -89,7 +92,8 @@ enum prompt_state prompt_type(struct prompt *prompt, uint32_t code)
         erase_word(prompt);
         break;
     default:
-        append(prompt, code);
+        if (!append(prompt, code))
+            return PROMPT_FULL;
     }
     return PROMPT_GOES_ON;
 }

@@ -20,9 +20,10 @@ enum prompt_state {
     PROMPT_GOES_ON,
     PROMPT_DONE,      /* Enter */
     PROMPT_CANCELLED, /* Esc, ^C */
+    PROMPT_FULL,      /* goes on, without that character: there is no room for it */
 };
 
-/* One character as it was typed; ^H, ^U and ^W take away. What does not fit is left out. */
+/* One character as it was typed; ^H, ^U and ^W take away. */
 enum prompt_state prompt_type(struct prompt *prompt, uint32_t code);
 
 #endif

@@ -42,6 +42,7 @@ struct screen {
     SCREEN *term;
     int signals;
     sigset_t mask, mask_before;
+    struct sigaction interrupt_before;
     bool colour, utf8;
     unsigned int unread;
 };
@@ -98,6 +99,7 @@ static int block_signals(struct screen *screen)
     sigemptyset(&screen->mask);
     for (i = 0; i < ARRAY_SIZE(watched); i++)
         sigaddset(&screen->mask, watched[i]);
+    sigaction(SIGINT, NULL, &screen->interrupt_before);
     if (sigprocmask(SIG_BLOCK, &screen->mask, &screen->mask_before) < 0)
         return -errno;
     screen->signals = signalfd(-1, &screen->mask, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -210,9 +212,23 @@ void screen_suspend(struct screen *screen)
     stop(screen);
 }
 
+void screen_beep(void)
+{
+    beep();
+}
+
+/* What waits for an answer is interrupted; nothing else is. */
+static void interrupt(int number)
+{
+    (void)number;
+}
+
 void screen_leave(struct screen *screen)
 {
+    const struct sigaction catching = {.sa_handler = interrupt};
+
     endwin();
+    sigaction(SIGINT, &catching, NULL);
     tcflush(STDIN_FILENO, TCIFLUSH); /* keys that were for the screen answer no question */
     sigprocmask(SIG_SETMASK, &screen->mask_before, NULL);
 }
@@ -220,6 +236,7 @@ void screen_leave(struct screen *screen)
 void screen_return(struct screen *screen)
 {
     sigprocmask(SIG_BLOCK, &screen->mask, NULL);
+    sigaction(SIGINT, &screen->interrupt_before, NULL);
     follow_size();
     clearok(stdscr, TRUE);
     refresh();
@@ -477,7 +494,7 @@ static void draw_spark(const struct screen *screen, int y, const char *name,
     if (columns > BOARD_COLUMNS_MAX)
         columns = BOARD_COLUMNS_MAX;
     snprintf(text, sizeof(text), "%-10s %7s/s  ", name,
-             board_number(board_rate(view->board, series), rate));
+             board_rate_text(board_rate(view->board, series), rate));
     put(&pen, text);
     if (columns < 1)
         return;
@@ -487,7 +504,7 @@ static void draw_spark(const struct screen *screen, int y, const char *name,
     if (!with_peak)
         return;
     pen.attr = A_DIM;
-    snprintf(text, sizeof(text), "  peak %5s/s", board_number(peak, rate));
+    snprintf(text, sizeof(text), "  peak %5s/s", board_rate_text(peak, rate));
     put(&pen, text);
 }
 
@@ -506,11 +523,11 @@ static void draw_rates(const struct screen *screen, int y, const struct screen_v
     const struct board *board = view->board;
     char dropped[16], passed[16], would[16], let_in[16], out[16], untracked[16], text[256];
 
-    board_number(board_rate(board, BOARD_DROPPED), dropped);
-    board_number(board_rate(board, BOARD_PASSED), passed);
-    board_number(board_rate(board, BOARD_WOULD_DROP), would);
-    board_number(board_rate(board, BOARD_LET_IN), let_in);
-    board_number(board_rate(board, BOARD_KEPT_OUT), out);
+    board_rate_text(board_rate(board, BOARD_DROPPED), dropped);
+    board_rate_text(board_rate(board, BOARD_PASSED), passed);
+    board_rate_text(board_rate(board, BOARD_WOULD_DROP), would);
+    board_rate_text(board_rate(board, BOARD_LET_IN), let_in);
+    board_rate_text(board_rate(board, BOARD_KEPT_OUT), out);
     board_number((double)board->untracked, untracked);
     if (view->layout.sparks)
         snprintf(text, sizeof(text), "attempts   let in %s/s, kept out %s/s; untracked packets %s",
@@ -553,8 +570,8 @@ struct widths {
 static struct widths choose_columns(int address, int columns)
 {
     static const enum column first_to_last[] = {
-        COLUMN_ADDRESS, COLUMN_PACKETS, COLUMN_PORT,  COLUMN_RECENT,
-        COLUMN_VERDICT, COLUMN_LAST,    COLUMN_FIRST, COLUMN_ATTEMPTS,
+        COLUMN_ADDRESS, COLUMN_PORT, COLUMN_PACKETS, COLUMN_RECENT,
+        COLUMN_VERDICT, COLUMN_LAST, COLUMN_FIRST,   COLUMN_ATTEMPTS,
     };
     bool long_times = columns >= WIDE_SCREEN;
     const int wanted[COLUMNS] = {
@@ -710,7 +727,7 @@ static void draw_sources(const struct screen *screen, int y, const struct screen
     for (i = 0; i < view->rows; i++)
         draw_row(screen, y + (int)i, &widths, board_row_at(view->board, i), view);
     if (!view->board->count && view->layout.rows)
-        put_line(screen, y, A_DIM, " no source that is not listed has come yet");
+        put_line(screen, y, A_DIM, view->none);
 }
 
 static void draw_help(const struct screen *screen, int y, const char *const *lines)
@@ -726,7 +743,7 @@ static void draw_prompt(const struct screen *screen, const struct screen_view *v
 {
     struct pen pen = {.screen = screen, .y = LINES - 1, .attr = A_BOLD};
     const char *text = view->prompt->text;
-    int room;
+    int room, cursor;
 
     put(&pen, view->ask);
     room = COLS - pen.x - 1;
@@ -742,7 +759,11 @@ static void draw_prompt(const struct screen *screen, const struct screen_view *v
     while (((unsigned char)*text & 0xc0) == 0x80)
         text++;
     put(&pen, text);
-    move(pen.y, pen.x < COLS ? pen.x : COLS - 1);
+    cursor = pen.x < COLS ? pen.x : COLS - 1;
+    pen.attr = A_DIM;
+    pen.x += 2;
+    put_right(&pen, view->ask_keys);
+    move(pen.y, cursor);
 }
 
 static void draw_bottom(const struct screen *screen, const struct screen_view *view)
@@ -752,6 +773,11 @@ static void draw_bottom(const struct screen *screen, const struct screen_view *v
 
     if (view->ask) {
         draw_prompt(screen, view);
+        return;
+    }
+    if (*view->notice) {
+        pen.attr = A_BOLD;
+        put(&pen, view->notice);
         return;
     }
     if (*view->state) {

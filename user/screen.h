@@ -49,7 +49,12 @@ bool screen_key(struct screen *screen, uint32_t *ret_key);
 /* Stops the program as ^Z would; returns when it goes on. */
 void screen_suspend(struct screen *screen);
 
-/* Gives the terminal back for a while: it is as it was before, and ^C ends the program. */
+void screen_beep(void);
+
+/*
+ * Gives the terminal back for a while: it is as it was before. ^C is a No to what is asked then,
+ * and ends nothing.
+ */
 void screen_leave(struct screen *screen);
 /* On the plain terminal: waits for any key. False: as SCREEN_END. */
 bool screen_any_key(struct screen *screen);
@@ -68,9 +73,12 @@ struct screen_view {
     const char *mode, *health;
     bool trouble;
     const char *const *help;     /* lines instead of the sources; NULL ends them, NULL: no help */
+    const char *none;            /* instead of them, where there are none; may be "" */
     const char *keys, *few_keys; /* the bottom line; where there is little room */
     const char *state;           /* in front of it: "PAUSED"; may be "" */
+    const char *notice;          /* instead of it: what is to be said; may be "" */
     const char *ask;             /* instead of it: what @prompt is typed for; NULL: nothing */
+    const char *ask_keys;        /* behind what is typed, where there is room */
     const struct prompt *prompt;
     int64_t time;    /* Unix seconds */
     int64_t every_s; /* between readings */

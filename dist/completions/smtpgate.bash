@@ -52,6 +52,19 @@ _smtpgate_ask() {
         grep -oE "\"$key\":\"[A-Za-z0-9@._:/+-]+\"" | cut -d '"' -f 4
 }
 
+# The numbers of the changes that could be taken back, newest first.
+_smtpgate_changes() {
+    PATH=$PATH:/usr/local/sbin:/usr/sbin command smtpgate -j "$@" history 2>/dev/null |
+        head -c 65536 | grep -oE '"id":[0-9]+' | cut -d : -f 2
+}
+
+# The interfaces that the gate is to be on; where that cannot be read, all there are.
+_smtpgate_attached() {
+    local names
+    names=$(_smtpgate_ask name status "$@")
+    echo "${names:-$(cd /sys/class/net 2>/dev/null && printf '%s\n' *)}"
+}
+
 # The values of option $1 for command $2; the rest is which store.
 _smtpgate_values() {
     local option=$1 command=$2
@@ -75,7 +88,8 @@ _smtpgate_arguments() {
     local command=$1 first=$2
     shift 2
     case $command in
-    attach | detach) (cd /sys/class/net 2>/dev/null && printf '%s\n' *) ;;
+    attach) (cd /sys/class/net 2>/dev/null && printf '%s\n' *) ;;
+    detach) _smtpgate_attached "$@" ;;
     delete | edit) _smtpgate_ask who list "$@" ;;
     help) [ -n "$first" ] || echo "$_smtpgate_commands" ;;
     set)
@@ -86,6 +100,15 @@ _smtpgate_arguments() {
         esac
         ;;
     esac
+}
+
+# '#12', with the quotes that a shell wants; readline has the one that was typed already.
+_smtpgate_undo() {
+    local number quote="'"
+    [[ $cur != [\'\"]* ]] || quote=
+    for number in $(_smtpgate_changes "${where[@]}"); do
+        [[ "#$number" != "${cur#[\'\"]}"* ]] || COMPREPLY+=("$quote#$number$quote")
+    done
 }
 
 _smtpgate() {
@@ -140,10 +163,13 @@ _smtpgate() {
     else
         case $command in
         import | apply | diff) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+        undo) [ -n "$first" ] || _smtpgate_undo ;;
         esac
         offered=$(_smtpgate_arguments "$command" "$first" "${where[@]}" "${list[@]}")
     fi
-    if [ "${#COMPREPLY[@]}" -gt 0 ]; then
+    if [ "$command" = undo ] && [ -z "$option" ] && [[ $cur != -* ]]; then
+        return
+    elif [ "${#COMPREPLY[@]}" -gt 0 ]; then
         compopt -o filenames 2>/dev/null
     else
         mapfile -t COMPREPLY < <(compgen -W "$offered" -- "$cur")

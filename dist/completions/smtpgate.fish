@@ -38,9 +38,8 @@ function __smtpgate_sets
     __smtpgate_is set; and __smtpgate_after 1; and contains -- $words[3] $argv
 end
 
-# What a list holds, by the key of a member. Quiet, and cut off where a list is very long.
-function __smtpgate_ask
-    set -l key $argv[1]
+# What smtpgate says with -j of the store that is meant. Quiet, and cut off where it is very long.
+function __smtpgate_json
     set -l where
     set -l words (commandline -opc)
     for i in (seq (count $words))
@@ -52,8 +51,26 @@ function __smtpgate_ask
         end
     end
     set -lx PATH $PATH /usr/local/sbin /usr/sbin
-    command smtpgate -j $where $argv[2..-1] 2>/dev/null | head -c 65536 |
+    command smtpgate -j $where $argv 2>/dev/null | head -c 65536
+end
+
+# What a list holds, by the key of a member.
+function __smtpgate_ask
+    set -l key $argv[1]
+    __smtpgate_json $argv[2..-1] |
         string match -ar '"'$key'":"[A-Za-z0-9@._:/+-]+"' | string split -f 4 '"'
+end
+
+# The changes that could be taken back, newest first.
+function __smtpgate_changes
+    __smtpgate_json history | string match -ar '"id":[0-9]+' | string replace '"id":' '#'
+end
+
+# The interfaces that the gate is to be on; where that cannot be read, all there are.
+function __smtpgate_attached
+    set -l names (__smtpgate_ask name status)
+    test -n "$names"; or set names (path basename /sys/class/net/*)
+    printf '%s\n' $names
 end
 
 # The entries of the list that is meant.
@@ -146,7 +163,9 @@ complete -c smtpgate -n '__smtpgate_is watch' -l every -x -d 'how often'
 complete -c smtpgate -n '__smtpgate_is stats' -l watch -d 'every second, with rates'
 complete -c smtpgate -n '__smtpgate_is preview' -l with -r -F -d 'as if that were applied first'
 
-complete -c smtpgate -n '__smtpgate_is attach detach' -a '(path basename /sys/class/net/*)'
+complete -c smtpgate -n '__smtpgate_is attach' -a '(path basename /sys/class/net/*)'
+complete -c smtpgate -n '__smtpgate_is detach' -a '(__smtpgate_attached)'
+complete -c smtpgate -n '__smtpgate_is undo; and __smtpgate_after 0' -k -a '(__smtpgate_changes)'
 complete -c smtpgate -n '__smtpgate_is apply diff import' -F
 complete -c smtpgate -n '__smtpgate_is delete edit' -a '(__smtpgate_entries)'
 complete -c smtpgate -n '__smtpgate_is set; and __smtpgate_after 0' -a 'ports limit others realm'

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import socket
@@ -700,7 +701,9 @@ def exporter_rights():
     with SITE.exporter(user=USER) as process:
         code, _, body = SITE.get()
         assert code == 500 and "cannot be read" in body
-        assert "exporter: " in process.stderr.readline()
+        said = [process.stderr.readline(), process.stderr.readline()]
+        assert said[0].startswith("smtpgate: warning: as it is now, every scrape is answered 500: ")
+        assert "exporter: " in said[1], said
 
 
 @tap.test
@@ -802,6 +805,19 @@ def exporter_starts():
 
 
 @tap.test
+def exporter_warns():
+    """what cannot be read when it starts is said once, and it goes on"""
+    with SITE.exporter() as process:
+        assert SITE.get()[0] == 200
+        assert not select.select([process.stderr], [], [], 0)[0], process.stderr.readline()
+    nowhere = ("--state", lab.MNT + "/nowhere", "--bpffs", lab.MNT + "/nowhere")
+    with SITE.exporter("--listen", f"127.0.0.1:{PORT}", *nowhere) as process:
+        line = process.stderr.readline()
+        assert line.startswith(f"smtpgate: warning: there is no gate in {nowhere[1]} that can be read")
+        assert 'smtpgate_mode{mode="off"} 1' in SITE.get()[2]
+
+
+@tap.test
 def exporter_without_library():
     """where libmicrohttpd is missing it says so, and other commands do not care"""
     library = next(line.split("=> ")[1].split()[0]
@@ -899,6 +915,12 @@ def names_agree():
     queries = [t["expr"] for p in board["panels"] for t in p["targets"]]
     used = set(re.findall(r"\bsmtpgate_\w+", " ".join(queries)))
     assert used == emitted, used ^ emitted
+    # Several hosts are told apart in each panel.
+    for query in queries:
+        assert all("instance" in by for by in re.findall(r"\bby \(([^)]*)\)", query)), query
+        assert "instance=~" in query, query
+    assert all("{{instance}}" in t["legendFormat"] for p in board["panels"] for t in p["targets"]
+               if p["type"] != "table")
     # Every query can be parsed: as a rule, with Grafana's words filled in.
     rules = [{"record": f"panel:{n}", "expr": q.replace("$__rate_interval", "5m")}
              for n, q in enumerate(queries)]

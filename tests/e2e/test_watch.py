@@ -36,6 +36,8 @@ from terminal import Terminal
 HOST4, HOST6 = "192.0.2.1", "2001:db8::1"
 OFFICE = "192.0.2.10"                       # listed
 PATIENCE = 15.0
+# At the end of the screen: what add said before stands above it.
+ANY_KEY = r"\(any key goes back to watch\)\s*\Z"
 NUMBERS = itertools.count()
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (\S+) +port (\d+|unknown) (\w+): "
                   r"(\d+) packets?, (\d+) attempts?$")
@@ -208,6 +210,8 @@ def lines():
         stream.read_until(lambda seen: totals(events(seen), "dropped") >= 10)
         compare(as_events(text.lines), sent)
         found = events(stream.lines)
+        assert all(re.search(r'"seconds":\d+(\.\d{1,3})?}$', line) for line in stream.lines
+                   if '"total"' in line), stream.lines
         compare(found, sent)
         assert totals(found, "dropped") == 10 and totals(found, "would_drop") == 0, found
         assert found[-1]["event"] == "total" and found[-1]["mode"] == "enforce", found
@@ -305,6 +309,24 @@ def goes_on():
             stream.read_until(lambda lines, seen=seen: told(events(lines[seen:])) >= 2)
             compare(events(stream.lines[seen:]), {(source, 25): (2, 2)})
             seen = len(stream.lines)
+
+
+@tap.test
+def unseen():
+    """on no interface: one note on standard error, not with -q; the lines come when it is back"""
+    LAB.gate("detach", "--all")
+    try:
+        with Watcher(LAB, "watch") as text, Watcher(LAB, "-q", "watch") as quiet, \
+                Watcher(LAB, "-j", "watch") as stream:
+            LAB.gate("attach", "eth0")
+            SITE.send("203.0.113.7", 25, 2)
+            stream.read_until(lambda lines: told(events(lines)) >= 2)
+            text.read_until(lambda lines: told(as_events(lines)) >= 2)
+            note = "smtpgate: note: the gate is on no interface, so there is nothing to see yet:" \
+                   " smtpgate attach IFACE\n"
+            assert [w.end(signal.SIGTERM)[1] for w in (text, quiet, stream)] == [note, "", note]
+    finally:
+        LAB.gate("attach", "eth0")
 
 
 @tap.test
@@ -496,6 +518,7 @@ def sizes(term):
     term.watch()
     for width, height, parts in (
             (40, 10, (r"^enforce: ", r"^dropped ", r"PACKETS", row("198.18.0.3"))),
+            (30, 6, (r"^enforce: ", r"^dropped", row("198.18.0.3") + r" *25$")),
             (20, 5, (r"^enforce: ", r"^dropped", r"^[> ]198\.18\.0\.\d")),
             (12, 3, (r"^enforce:",)), (2, 2, (r"^en",)), (1, 1, ()),
             (250, 60, (r"^smtpgate watch .*\d\d:\d\d:\d\d$", "ATTEMPTS", r"\bpeak\b")),
@@ -507,6 +530,15 @@ def sizes(term):
     number = int(re.search(r"of (\d+)", term.wait(r"(\d+) of \1\b"))[1])
     term.type("PPage")
     term.wait(rf"\b{number - 12} of|\b1 of {number}\b")
+    # Scrolled on a small one; a larger one shows what was above again.
+    term.type("Home")
+    term.wait(rf"\b1 of {number}\b")
+    first = re.search(r"^>(\S+)", term.screen(), re.M)[1]
+    term.resize(80, 8)
+    term.type("Down", "Down", "Down", "Down", "Down", "Down")
+    term.wait(r"\b7 of", gone=(row(first),))
+    term.resize(80, 24)
+    term.wait(row(first), r"\b7 of")
     term.quit()
 
 
@@ -545,7 +577,7 @@ def allowed(term):
     go_to(term, "192.0.2.66")
     for cancel in ("Escape", "C-c"):
         term.type("a")
-        term.wait(r"let in 192\.0\.2\.66; remark:")
+        term.wait(r"let in 192\.0\.2\.66; remark: +Enter adds, Esc cancels$")
         term.write("nobody")
         term.wait(r"remark: nobody")
         term.type(cancel)
@@ -555,15 +587,42 @@ def allowed(term):
     term.wait(r"let in 192\.0\.2\.66; remark:")
     term.write("Fr\u00e4uleinx")
     term.type("BSpace")
-    term.wait("remark: Fr\u00e4ulein$")
+    term.wait("remark: Fr\u00e4ulein  +Enter adds, Esc cancels$")
+    term.type("C-u")
+    term.write("x" * 200)
+    term.wait(r"x{50}$", gone=("at most",))
+    term.write("y")
+    term.wait(r"^200 bytes at most: x+$")
+    term.type("BSpace")
+    term.wait(r"x{50}$", gone=("at most",))
+    term.type("C-u")
+    term.write("Fr\u00e4ulein")
+    term.wait("remark: Fr\u00e4ulein  ")
     term.type("Enter")
-    term.wait("added #\\d+ 192.0.2.66 \\(Fr\u00e4ulein\\)", r"any key")
+    term.wait(r"^smtpgate add 192\.0\.2\.66 --remark '", "added #\\d+ 192.0.2.66 \\(Fr\u00e4ulein\\)",
+              ANY_KEY)
     assert listed() == {OFFICE: "office", "192.0.2.66": "Fr\u00e4ulein"}
     assert connect(SITE.client, HOST4, 587, "192.0.2.66", 3) == "open"
     term.type("x")
     term.wait(row("192.0.2.66") + r".*let in now", r"2 entries, in step")
     assert LAB.json("history")["changes"][0]["command"] == \
         "watch: add 192.0.2.66 --remark 'Fr\u00e4ulein'"
+    # Once more, or where an entry has ended: there is nothing to ask.
+    term.type("a")
+    term.wait(r"^already let in$", gone=("remark:",))
+    term.type("x")
+    term.wait(r"q quit", gone=("already let in",))
+    go_to(term, "198.18.0.2")
+    LAB.gate("add", "198.18.0.2", "--for", "2s")
+    term.wait(row("198.18.0.2") + r".* let in now ")
+    number = LAB.json("list", "198.18.0.2")["entries"][0]["id"]
+    term.wait(row("198.18.0.2") + r".* drop ")
+    term.type("a")
+    term.wait(rf"^its entry has ended: smtpgate edit '#{number}' --forever, or --for 8h$",
+              gone=("remark:",))
+    term.type("x")
+    term.wait(r"q quit", gone=("has ended",))
+    LAB.gate("delete", "198.18.0.2")
     # Without a remark; a remark that add refuses; no room in the list.
     go_to(term, "198.18.0.1")
     LAB.gate("set", "limit", "2")
@@ -571,14 +630,14 @@ def allowed(term):
     term.wait(r"let in 198\.18\.0\.1; remark:")
     term.type("Enter")
     term.wait(r"smtpgate: add: the list takes 2 entries and would have 3; nothing changed",
-              r"hint: smtpgate set limit 3", r"any key")
+              r"hint: smtpgate set limit 3", ANY_KEY)
     term.type("x")
     term.wait(r"q quit")
     LAB.gate("set", "limit", "none")
     term.type("a")
     term.wait(r"remark:")
     term.type("Enter")
-    term.wait(r"added #\d+ 198\.18\.0\.1$", r"any key")
+    term.wait(r"added #\d+ 198\.18\.0\.1$", ANY_KEY)
     term.type("x")
     term.wait(r"3 entries, in step")
     # A long remark is cut in the history, and not amid a character.
@@ -608,19 +667,28 @@ def asked(term):
         term.watch()
         term.wait(r"^off: the list is empty", row("203.0.113.200") + ".*pass")
         go_to(term, "203.0.113.200")
-        for answer, said in (("n", "not confirmed; nothing changed"), ("y", r"added #\d+")):
+        for answer, said in (("n", "not confirmed; nothing changed"),
+                             ("C-c", "not confirmed; nothing changed"), ("y", r"added #\d+")):
             term.type("a")
             term.wait(r"remark:")
             term.type("Enter")
-            term.wait(r"192\.0\.2\.68", r"Go on\? \[y/N\]")
-            term.write(answer)
-            term.type("Enter")
-            term.wait(said, r"any key")
+            term.wait(r"192\.0\.2\.68", r"Go on\? \[y/N\]\s*\Z")
+            if answer == "C-c":
+                term.type(answer)
+            else:
+                term.write(answer)
+                term.type("Enter")
+            term.wait(said, ANY_KEY)
             term.type("x")
             term.wait(r"q quit")
+            assert len(listed()) == (answer == "y")
         term.wait(r"^enforce: ")
         assert set(listed()) == {"203.0.113.200"}
         term.quit()
+        term.shell(f"clear; stty -a >{MNT}/after; echo saved")
+        term.wait(r"^saved$")
+        stty = LAB.mail.path(f"{MNT}/after").read_text("utf-8")
+        assert re.search(r"[^-]icanon", stty) and re.search(r"[^-]echo\b", stty), stty
     finally:
         sock.close()
         LAB.gate("add", OFFICE, "--remark", "office")
@@ -683,7 +751,7 @@ def trouble(term):
     """what is wrong is said on the screen, and it goes on"""
     term.watch()
     LAB.gate("detach", "--all")
-    term.wait(r"^nothing is guarded \(smtpgate attach IFACE\)", r"but attached nowhere")
+    term.wait(r"^no interface \(smtpgate attach IFACE\); 1 entry", r"but attached nowhere")
     store = LAB.mail.path("/mnt/state/smtpgate.db")
     LAB.gate("attach", "eth0")
     term.wait(r"^eth0: attached")

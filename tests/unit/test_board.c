@@ -173,6 +173,36 @@ static void test_sight(void **state)
     board_free(&board);
 }
 
+/* A screen that shrinks and grows again shows what it did. */
+static void test_growing(void **state)
+{
+    const struct plan plans[] = {{1, 9, 1}, {2, 8, 1}, {3, 7, 1}, {4, 6, 1}, {5, 5, 1}, {6, 4, 1}};
+    struct board board = {0};
+
+    (void)state;
+    take(&board, plans, 6, 0, 1000);
+    assert_int_equal(board_fit(&board, 5), 5);
+    board_move(&board, 3);
+    assert_int_equal(board_fit(&board, 5), 5);
+    assert_int_equal(board.first, 0);
+    assert_int_equal(board_fit(&board, 2), 2);
+    assert_int_equal(board.first, 2);
+    assert_int_equal(board_fit(&board, 0), 0);
+    assert_int_equal(board_fit(&board, 2), 2);
+    assert_true(board.first + 2 > board.selected);
+    assert_int_equal(board_fit(&board, 5), 5);
+    assert_int_equal(board.first, 0);
+    /* At the end of the list nothing is scrolled away that has room. */
+    board_move(&board, 2);
+    assert_int_equal(board_fit(&board, 3), 3);
+    assert_int_equal(board.first, 3);
+    assert_int_equal(board_fit(&board, 4), 4);
+    assert_int_equal(board.first, 2);
+    assert_int_equal(board_fit(&board, 9), 6);
+    assert_int_equal(board.first, 0);
+    board_free(&board);
+}
+
 static void test_rates(void **state)
 {
     struct board board = {0};
@@ -227,6 +257,12 @@ static void test_numbers(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
         assert_string_equal(board_number(cases[i].number, buf), cases[i].text);
+    /* A rate has one form, whole or not. */
+    assert_string_equal(board_rate_text(0, buf), "0.0");
+    assert_string_equal(board_rate_text(3, buf), "3.0");
+    assert_string_equal(board_rate_text(2.94, buf), "2.9");
+    assert_string_equal(board_rate_text(9.96, buf), "10");
+    assert_string_equal(board_rate_text(12345678, buf), "12.3M");
 }
 
 /* At any height: nothing beyond the screen, and what matters most is there first. */
@@ -290,6 +326,9 @@ static void test_prompt(void **state)
         prompt_type(&prompt, 0x20ac);
     assert_int_equal(prompt.len, 1 + 3 * ((REMARK_MAX - 1) / 3));
     assert_int_equal(strlen(prompt.text), prompt.len);
+    assert_int_equal(prompt_type(&prompt, 0x20ac), PROMPT_FULL);
+    assert_int_equal(prompt_type(&prompt, 0x7f), PROMPT_GOES_ON);
+    assert_int_equal(prompt_type(&prompt, 0x20ac), PROMPT_GOES_ON);
 }
 
 int main(void)
@@ -297,8 +336,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),     cmocka_unit_test(test_recent),
         cmocka_unit_test(test_selection), cmocka_unit_test(test_sight),
-        cmocka_unit_test(test_rates),     cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_layout),    cmocka_unit_test(test_prompt),
+        cmocka_unit_test(test_growing),   cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_numbers),   cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_prompt),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
