@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Test targets; included by the Makefile.
 #
-# Every test program prints TAP (ok 1 - ..., not ok 2 - ..., # SKIP ...); tests/run runs them two at a
+# Every test program prints TAP (ok 1 - ..., not ok 2 - ..., # SKIP ...); tests/run runs them three at a
 # time, prints what failed and closes with "N passed, N failed".
 
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
