@@ -105,7 +105,10 @@ static uint16_t port_of(json_t *value)
                : 0;
 }
 
-/* "redirect to tcp dport map { 2525 : 587 }": as one rule for each pair. */
+/*
+ * "redirect to tcp dport map { 2525 : 587 }": as one rule for each pair, since who is in none goes
+ * on to the next rule. A map that cannot be read may move anybody.
+ */
 static int add_mapped(struct nft_reader *reader, json_t *map, const struct rs_rule *like)
 {
     json_t *key = json_object_get(map, "key"), *data = json_object_get(map, "data"), *pairs, *pair;
@@ -116,14 +119,20 @@ static int add_mapped(struct nft_reader *reader, json_t *map, const struct rs_ru
     pairs = json_object_get(data, "set");
     if (name && *name == '@' && !reader->terse)
         pairs = json_object_get(nft_find_named(reader, "map", name + 1), "elem");
+    if (!json_is_array(pairs)) {
+        struct rs_rule rule = *like;
+
+        rule.match = rs_both(rule.match, rs_who_knows(reader->set.host));
+        return add_rule(reader, &rule);
+    }
     json_array_foreach (pairs, i, pair) {
         struct rs_rule rule = *like;
 
         rule.to = port_of(json_array_get(pair, 1));
         if (!rs_is_guarded(reader->set.host, rule.to))
-            continue;
+            rule.to = 0;
         rule.match = rs_both(rule.match, nft_match(reader, key, "==", json_array_get(pair, 0)));
-        if (reader->candidates)
+        if (reader->candidates && rule.to)
             nft_name_values(reader, json_array_get(pair, 0));
         r = add_rule(reader, &rule);
         if (r < 0)
@@ -132,20 +141,22 @@ static int add_mapped(struct nft_reader *reader, json_t *map, const struct rs_ru
     return r;
 }
 
-/* {"dnat": {"addr": ..., "port": 587}} and the like: to which port? */
-static int find_target(struct nft_reader *reader, json_t *value, struct rs_rule *rule)
+/* Of {"dnat": {"addr": ..., "port": 587}} and the like; NULL: it is not by a map. */
+static json_t *map_of(json_t *value)
 {
     json_t *port = json_object_get(value, "port");
-    json_t *map = json_object_get(port ? port : json_object_get(value, "addr"), "map");
 
-    if (map)
-        return add_mapped(reader, map, rule);
-    rule->to = port_of(port);
+    return json_object_get(port ? port : json_object_get(value, "addr"), "map");
+}
+
+/* To which port? */
+static void find_target(struct nft_reader *reader, json_t *value, struct rs_rule *rule)
+{
+    rule->to = port_of(json_object_get(value, "port"));
     if (!rs_is_guarded(reader->set.host, rule->to))
         rule->to = 0;
     else if (reader->candidates)
         nft_name_ports(reader, (json_t *)rule->origin);
-    return 0;
 }
 
 static int add_verdict(struct nft_reader *reader, json_t *statement, struct rs_match by)
@@ -153,16 +164,18 @@ static int add_verdict(struct nft_reader *reader, json_t *statement, struct rs_m
     json_t *value;
     enum rs_verdict verdict = verdict_of(nft_only_key(statement, &value));
     struct rs_rule rule = reader->rule;
-    int r = 0;
 
     if (verdict == RS_GO_ON)
         return 0;
     rule.match = rs_both(rule.match, by);
     rule.verdict = verdict;
     rule.target = nft_text_of(value, "target");
-    if (verdict == RS_MOVE || verdict == RS_ACCEPT)
-        r = find_target(reader, value, &rule);
-    return r < 0 ? r : add_rule(reader, &rule);
+    if (verdict == RS_MOVE || verdict == RS_ACCEPT) {
+        if (map_of(value))
+            return add_mapped(reader, map_of(value), &rule);
+        find_target(reader, value, &rule);
+    }
+    return add_rule(reader, &rule);
 }
 
 /* [[key, verdict], ...]; a key may be an {"elem": ...} of its own, or "*". */

@@ -410,6 +410,12 @@ static const struct {
     /* by a map, of ports or of addresses and ports */
     {NAT TO("2", REDIRECT(MAPPED("587"))), "2525>587 " H("2")},
     {NAT TO("2", REDIRECT(MAPPED("5870"))), ""},
+    /* who is not in the map goes on to the next rule */
+    {NAT TO("2", REDIRECT(MAPPED("5870"))) TO("3", PORT("2526") ALSO REDIRECT("587")),
+     "2526>587 " H("3")},
+    {NAT TO("2", REDIRECT(MAPPED("465"))) TO("3", PORT("2526") ALSO DNAT("587")),
+     "2525>465 " H("2") "; 2526>587 " H("3")},
+    {NAT TO("2", REDIRECT(MAPPED("5870"))) TO("3", PORT("2525") ALSO REDIRECT("587")), ""},
     {NAT TO("2", "{\"dnat\":{\"family\":\"ip\",\"addr\":" MAPPED(
                      "{\"concat\":[\"192.0.2.99\",587]}") "}}"),
      "2525>587 " H("2")},
