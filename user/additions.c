@@ -109,9 +109,9 @@ static int check_limit(const struct additions *additions, struct err *e)
     r = store_find_overfull(additions->change.store, limit, additions->highest, account, &count, e);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
-    err_set(e, 0, EXIT_USAGE,
-            "the list%s%.100s takes %u entries and would have %llu; nothing changed",
-            *account ? " of account " : "", account, limit, (unsigned long long)count);
+    err_set(e, 0, EXIT_USAGE, "the list%s%.100s takes %u %s and would have %llu; nothing changed",
+            *account ? " of account " : "", account, limit, limit == 1 ? "entry" : "entries",
+            (unsigned long long)count);
     err_hint(e, "smtpgate set limit %llu, or smtpgate set limit none", (unsigned long long)count);
     return -EDQUOT;
 }

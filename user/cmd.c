@@ -17,8 +17,7 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_ACCOUNTS] = {"accounts", NULL,
                       "the lists; last use: when an address of it last connected"},
     [OPT_ALL] = {"all", NULL, "all interfaces, or all lists"},
-    [OPT_CONFIRM] = {"confirm", "DURATION",
-                     "go back by itself after that time, unless: smtpgate confirm"},
+    [OPT_CONFIRM] = {"confirm", "DURATION", "go back by itself after that time, unless confirmed"},
     [OPT_EVERY] = {"every", "DURATION", "1s (default) to 1d"},
     [OPT_EXPIRED] = {"expired", NULL, "the entries whose time is over"},
     [OPT_FOR] = {"for", "DURATION", "how long: 90s, 15m, 8h, 7d"},
@@ -41,7 +40,7 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_SINCE] = {"since", "DURATION|TIME", "those that came since: 15m, 2d, '2026-12-01 18:00'"},
     [OPT_TOP] = {"top", "N", "the N with the most packets (default 20; with -j all)"},
     [OPT_TROUBLE] = {"trouble", "defer|reject|dunno",
-                     "when the list cannot be read (default defer; dunno lets mail pass)"},
+                     "when the list cannot be read (default defer)"},
 };
 
 const struct cmd_global_row cmd_globals[GLOBAL_COUNT] = {
@@ -239,6 +238,7 @@ const struct cmd cmd_table[] = {
      "  smtpgate policy               # requests on stdin, answers on stdout\n",
      "For spawn(8) in Postfix's master.cf, or a systemd socket. Reads the store\n"
      "and nothing else, so it can run without root. See relay/README.md.\n"
+     "With --trouble dunno mail passes while the list cannot be read.\n"
      "Login names compare byte by byte, A-Z as a-z; see also: set realm.\n",
      OPT(TROUBLE), 0, 0, cmd_policy},
     {"metrics", "", "counters for Prometheus", "state and counters as Prometheus reads them",
@@ -268,7 +268,7 @@ const struct cmd cmd_table[] = {
      "good, and a check that has nothing to say is silent (the man page lists them).\n"
      "Takes up to 15 s when ports do not answer, and no time where nobody listens.\n"
      "--nagios: a line with state and numbers first, the details after it; exit 0 ok,\n"
-     "1 warnings only, 2 failed, 3 not known. With check_nrpe, which waits 10 s: -t 20.\n"
+     "1 warnings only, 2 failed, 3 not known. check_nrpe waits 10 s: give it -t 20.\n"
      "Wants libcurl4; nft and iptables where there are such rules.\n",
      OPT(NAGIOS), 0, 0, cmd_doctor},
     {"help", "[COMMAND]", "this, or a command's", "this text, or a command's",

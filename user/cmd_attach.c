@@ -397,6 +397,11 @@ int cmd_detach(const struct cmd_context *ctx, struct err *e)
     r = cmd_begin_with(ctx, &options, &change, e);
     if (r == 0)
         r = sync_read_ifaces(change.store, change.gate, &ifaces, e);
+    if (r == -EUCLEAN) /* whoever detaches may be locked out, with no backup at hand */
+        err_hint(e,
+                 "put back a copy of %s/smtpgate.db from a backup; or, to open the ports now: rm"
+                 " %s/link_*",
+                 ctx->state, ctx->bpffs);
     if (r < 0)
         return r;
     names = json_array();

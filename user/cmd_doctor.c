@@ -148,8 +148,11 @@ static int show_nagios(const struct cmd_context *ctx, const struct exam *x)
     while (row->status != DOCTOR_OK && !count_status(results, row->status))
         row++;
     count = count_status(results, row->status);
-    for (i = 0; i < results->count && row->status != DOCTOR_OK && !message[0]; i++)
-        if (results->items[i].status == row->status)
+    /* Where nothing is dropped, all else is small beside it: the mode, the last check, goes first.
+     */
+    for (i = 0; i < results->count && row->status != DOCTOR_OK; i++)
+        if (results->items[i].status == row->status &&
+            (!message[0] || results->items[i].number == ARRAY_SIZE(checks)))
             without_bars(results->items[i].message, message, sizeof(message));
     if (row->status == DOCTOR_OK)
         snprintf(message, sizeof(message), "%zu checks are well", count);

@@ -73,7 +73,9 @@ static int check_name(int dir, const char *name, const char *shown, struct err *
 
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || S_ISREG(st.st_mode))
         return 0;
-    err_set(e, 0, EXIT_REFUSED, "%s is there and is no regular file; it stays as it was", shown);
+    err_set(e, 0, EXIT_REFUSED, "%s is %s; it stays as it was", shown,
+            S_ISLNK(st.st_mode) ? "a symbolic link, which is not followed"
+                                : "there and is no regular file");
     err_hint(e, "name a file; to print the metrics: smtpgate metrics");
     return -EEXIST;
 }

@@ -83,7 +83,8 @@ static int take_links(struct exam *x, const struct sync_ifaces *ifaces, struct e
 struct walk {
     const struct gate *gate;
     struct digest stored, live;
-    uint64_t stored4, stored6;
+    uint64_t living4, living6; /* of the store: that have not ended */
+    int64_t now;
     struct majority majority;
 };
 
@@ -92,10 +93,12 @@ static int add_stored(const struct prefix *prefix, int64_t until, void *arg)
     struct walk *walk = arg;
 
     digest_add(&walk->stored, prefix, gate_round_until(walk->gate, until));
+    if (until <= walk->now) /* lets nobody in */
+        return 0;
     if (prefix->addr.family == ADDR_IP4)
-        walk->stored4++;
+        walk->living4++;
     else
-        walk->stored6++;
+        walk->living6++;
     return 0;
 }
 
@@ -117,13 +120,15 @@ static int add_live(const struct prefix *prefix, int64_t until, const struct gat
     return 0;
 }
 
-static int walk_both(struct store *store, struct gate *gate, struct walk *walk, struct err *e)
+static int walk_both(struct store *store, struct gate *gate, int64_t now, struct walk *walk,
+                     struct err *e)
 {
     uint64_t key = 0;
     int r;
 
     (void)!getrandom(&key, sizeof(key), GRND_NONBLOCK); /* none at boot: nobody chooses then */
-    *walk = (struct walk){.gate = gate, .stored = digest_begin(key), .live = digest_begin(key)};
+    *walk = (struct walk){
+        .gate = gate, .stored = digest_begin(key), .live = digest_begin(key), .now = now};
     r = store_each_prefix(store, add_stored, walk, e);
     if (r == 0 && gate_is_whole(gate))
         r = gate_each_use(gate, add_live, walk, e);
@@ -139,7 +144,7 @@ static int compare(struct exam *x, struct store *store, struct gate *gate, struc
     if (r == 0)
         r = sync_compare(store, gate, ret_settings, 0, &x->step.check, e);
     if (r == 0)
-        r = walk_both(store, gate, walk, e);
+        r = walk_both(store, gate, gate_now(gate, ret_settings->clock), walk, e);
     if (r < 0)
         return r;
     x->step.equal = digest_is_equal(&walk->stored, &walk->live);
@@ -246,8 +251,8 @@ static void read_list(struct exam *x, const struct cmd_context *ctx, struct stor
 
     if (r < 0)
         return;
-    x->families.prefixes4 = walk.stored4;
-    x->families.prefixes6 = walk.stored6;
+    x->families.prefixes4 = walk.living4;
+    x->families.prefixes6 = walk.living6;
     if (gate_is_whole(gate))
         (void)read_leader(x, gate, &walk.majority, NULL);
 }

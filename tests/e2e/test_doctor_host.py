@@ -569,6 +569,10 @@ def families():
         lab.gate("-q", "delete", CLIENT[6])
         row = only(lab, "ipv6", "warn", "ports 25, 587 can be reached by IPv6")
         assert "AAAA" in row["remedy"], row
+        lab.gate("-q", "add", CLIENT[6], "--for", "1s")
+        time.sleep(1.2)
+        only(lab, "ipv6", "warn", "ports 25, 587 can be reached by IPv6")  # it has ended
+        lab.gate("-q", "delete", CLIENT[6])
         lab.mail.run("ip", "-6", "addr", "flush", "dev", "eth0")
         only(lab, "ipv6", "ok", "each family")
         lab.mail.address("eth0", MAIL[6] + "/64")
