@@ -641,6 +641,7 @@ def allowed(term):
     term.type("x")
     term.wait(r"3 entries, in step")
     # A long remark is cut in the history, and not amid a character.
+    go_to(term, "198.18.0.3")
     term.type("a")
     term.wait(r"remark:")
     term.write("x" + "\u00e9" * 99)
@@ -650,7 +651,7 @@ def allowed(term):
     term.wait(r"q quit")
     assert LAB.json("history")["changes"][0]["command"].endswith("\u00e9...'")
     term.quit()
-    LAB.gate("delete", "192.0.2.66", "198.18.0.1")
+    LAB.gate("delete", "192.0.2.66", "198.18.0.1", "198.18.0.3")
 
 
 @tap.test
