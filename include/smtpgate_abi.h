@@ -210,7 +210,7 @@ struct sg_source {
 struct sg_budget {
     __u64 tick;    /* jiffies at the last packet */
     __u64 now;     /* CLOCK_BOOTTIME ns, when that jiffy was first seen here */
-    __u64 touches; /* left in this jiffy */
+    __u64 touches; /* left to spend; grows with each jiffy, and is capped */
     __u64 untracked[SG_VERDICT_COUNT];
 };
 
