@@ -867,10 +867,10 @@ bool gate_blocks_tell(const struct gate_blocks *blocks, const struct prefix *pre
 
 static int look_up_cell(uint32_t cell, void *arg)
 {
-    const struct gate *gate = arg;
+    const int *map = arg;
     const __u32 element = cell / SG_BLOCK_CELLS;
     struct sg_blocks blocks;
-    int r = bpf_map_lookup_elem(gate->maps[MAP_BLOCKS], &element, &blocks);
+    int r = bpf_map_lookup_elem(*map, &element, &blocks);
 
     return r < 0 ? r : blocks.cells[cell / 4 % SG_BLOCK_BYTES] >> cell % 4 * 2 & 3;
 }
@@ -880,14 +880,14 @@ static int blocks_admit(const struct gate *gate, const struct addr *addr)
 {
     struct sg_blocks_head head;
     const __u32 zero = 0;
-    int r;
+    int r, map = gate->maps[MAP_BLOCKS];
 
-    if (gate->maps[MAP_BLOCKS] < 0)
+    if (map < 0)
         return 1;
-    r = bpf_map_lookup_elem(gate->maps[MAP_BLOCKS], &zero, &head);
+    r = bpf_map_lookup_elem(map, &zero, &head);
     if (r < 0 || !head.filled)
         return r < 0 ? r : 1;
-    return blocks_send_on(look_up_cell, (void *)(uintptr_t)gate, head.seed, addr);
+    return blocks_send_on(look_up_cell, &map, head.seed, addr);
 }
 
 /* ---- the tries ---- */
