@@ -43,6 +43,10 @@ fuzz: $(FUZZ_BIN)
 $(BUILD)/progrun: tests/bpf/progrun.c $(BUILD)/smtpgate.skel.h include/smtpgate_abi.h
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -o $@ $< -lbpf -lelf -lz
 
+$(BUILD)/parse_host: tests/bpf/parse_host.c $(wildcard bpf/*.h) include/smtpgate_abi.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) -Ibpf $(TEST_CFLAGS) -o $@ $<
+
 $(BUILD)/policy_load: tests/bench/policy_load.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -o $@ $<
@@ -92,7 +96,7 @@ deps:
 	@tests/deps.sh
 
 .PHONY: check-build
-check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
+check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/parse_host $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
 	$(BUILD)/gate_sources $(BUILD)/bench_verdict
 
 .PHONY: unit golden program e2e lint
@@ -100,7 +104,7 @@ unit: $(UNIT_BIN)
 	tests/run $(UNIT_RUNS)
 golden: $(BUILD)/asan/smtpgate
 	tests/run $(GOLDEN_RUNS)
-program: $(BUILD)/progrun
+program: $(BUILD)/progrun $(BUILD)/parse_host
 	tests/run $(PROGRAM_RUNS)
 e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so $(BUILD)/gate_sources
 	tests/run $(E2E_RUNS)
