@@ -69,9 +69,11 @@ class Generator:
             return 4 if family == 4 else 41, self.ip4() if self.random() < 0.5 else self.ip6()
         return self.below(256), self.tcp()
 
-    def extension(self, kind, following):
-        """One extension header."""
+    def extension(self, kind, following, first=False):
+        """One extension header; first: no later fragment, and no last one."""
         dice = self.random()
+        if kind == FRAGMENT and first:
+            return struct.pack("!BBHI", following, 0, 1, 7)
         if kind == FRAGMENT:
             place = 0 if dice < 0.75 else self.pick((1, 2, 0x100, 0x1FFF))
             return struct.pack("!BBHI", following, 0 if dice < 0.9 else self.below(256),
@@ -89,12 +91,12 @@ class Generator:
         body = (1, size - 4) if kind != ROUTING and size < 260 else (self.below(7), self.below(2))
         return bytes((following, units, *body)) + bytes(size - 4)
 
-    def chain(self, kinds, upper):
+    def chain(self, kinds, upper, first=False):
         """(first number, bytes, where each header begins)"""
         following, data = upper
         parts = [data]
         for kind in reversed(kinds):
-            parts.append(self.extension(kind, following))
+            parts.append(self.extension(kind, following, first))
             following = kind
         parts.reverse()
         places, at = [], 0
@@ -151,9 +153,12 @@ class Generator:
             kinds = [DSTOPTS if k == FRAGMENT else k for k in kinds]
         if many and self.random() < 0.04:
             kinds[self.below(many)] = self.pick(NEARLY)
-        number, data, places = self.chain(kinds, self.upper(6))
+        first = self.random() < 0.08
+        if first:                                   # a first fragment, that ends anywhere
+            kinds.insert(self.below(min(len(kinds), 3) + 1), FRAGMENT)
+        number, data, places = self.chain(kinds, self.upper(6), first)
         length = len(data)
-        if self.random() < 0.35:
+        if first or self.random() < 0.35:
             length = self.pick((0, self.near(places), self.near(places), self.near(places), 65535,
                                 self.below(65536)))
         version = 6 if self.random() < 0.98 else self.below(16)

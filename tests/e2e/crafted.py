@@ -8,8 +8,10 @@ checksums again, since Linux takes nothing else. Knows nothing of lists and verd
 import struct
 
 from frames import SYN, checksum
-from generator import DSTOPTS, FRAGMENT, HOPOPTS, MACS, ROUTING, TCP
+from generator import DSTOPTS, FRAGMENT, HOPOPTS, MACS, ROUTING, TCP, UDP
 
+FRAME_MAX = 9000                # with any tags, on the tests' cables
+HARMLESS = 22                   # a port that nobody guards
 IP4, IP6, TPIDS = 0x0800, 0x86DD, (b"\x81\0", b"\x88\xa8")
 
 
@@ -90,6 +92,13 @@ class Crafter:
         return self.make.random() < share
 
     def case(self, source, port):
+        """One more, of frames that can be sent."""
+        while True:
+            case = self.any_case(source, port)
+            if max(map(len, case.frames)) <= FRAME_MAX:
+                return case
+
+    def any_case(self, source, port):
         """One more."""
         self.number += 1
         words = set()
@@ -104,7 +113,7 @@ class Crafter:
         if self.chance(0.5):
             words.add("mutated")
             at = self.below(len(frames))
-            frames[at] = self.make.mutated(frames[at]).ljust(14, b"\0")[:9000]
+            frames[at] = self.make.mutated(frames[at]).ljust(14, b"\0")
             if self.chance(0.85):
                 frames = [repaired(f) for f in frames]
         return Case(source, frames, words)
@@ -203,23 +212,43 @@ class Crafter:
             kinds[self.below(many)] = FRAGMENT
         return kinds
 
+    def twice(self, make):
+        """What make() builds, and once more with the same dice."""
+        state = self.make.rng.getstate()
+        first = make(False)
+        self.make.rng.setstate(state)
+        return first, make(True)
+
     def packets6(self, source, port, words):
         """IPv6 packets."""
         cut = self.chance(0.4)
-        inner, outer = self.kinds(0.4, 0.02 if cut else 0.3), self.kinds(0.8, 0.02)[:3]
+        inner, outer = self.kinds(*((0.2, 0.02) if cut else (0.4, 0.3))), self.kinds(0.8, 0.02)[:3]
         segment = self.segment(source, self.host6, port, words)
-        following, data = self.chain(inner, (TCP, segment))
+        harmless = self.pick(((UDP, segment),
+                              (TCP, segment[:2] + struct.pack("!H", HARMLESS) + segment[4:])))
+        (following, data), (_, twin) = self.twice(
+            lambda other: self.chain(inner, harmless if other else (TCP, segment)))
         if inner:
             words.add("chain" if len(inner) < 15 else "long-chain")
         if FRAGMENT in inner + outer:
             words.add("atomic")
-        parts = [(following, data)]
+        parts, forged = [(following, data)], b""
         if cut:
-            # Half of them early: then the chain or the ports end in the second fragment.
-            cuts = self.cuts(len(data)) if self.chance(0.5) else self.early(len(data))
-            parts = self.shuffled(
-                [(FRAGMENT, struct.pack("!BBHI", following, 0, low | (high < len(data)),
-                                        self.number) + data[low:high]) for low, high in cuts], words)
+            # Most of them early: then the chain ends in the second fragment, or the ports are there,
+            # and some say behind the end of the first that something harmless followed.
+            cuts = self.cuts(len(data)) if self.chance(0.4) else \
+                self.early(len(data), len(data) - len(segment))
+            parts = [(FRAGMENT, struct.pack("!BBHI", following, 0, low | (high < len(data)),
+                                            self.number) + data[low:high]) for low, high in cuts]
+            if self.chance(0.5):
+                words.add("forged")
+                forged = twin[cuts[0][1]:]
+        packets = self.wrapped(source, outer, parts)
+        packets[0] += forged
+        return self.shuffled(packets, words) if cut else packets
+
+    def wrapped(self, source, outer, parts):
+        """Each with the same headers in front."""
         hop = [HOPOPTS] if self.chance(0.2) else []
         rng = self.make.rng.getstate()
         packets = []
@@ -231,7 +260,7 @@ class Crafter:
                                        self.host6) + payload)
         return packets
 
-    def early(self, size):
-        """cuts(): two, the first of which is short."""
-        at = 8 * (1 + self.below(min(size - 1, 64) // 8))
+    def early(self, size, chain):
+        """cuts(): two, the first of which is short, or ends where the chain does."""
+        at = chain if chain and self.chance(0.15) else 8 * (1 + self.below(min(size - 1, 64) // 8))
         return [(0, at), (at, size)]
