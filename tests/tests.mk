@@ -121,12 +121,15 @@ check:
 # The random tests for long: SEED=N begins with that sequence again.
 STEPS ?= 20000
 CHANGES ?= 10000
+PACKETS ?= 1000000
+CASES ?= 50000
 .PHONY: check-long
 check-long:
 	@tests/deps.sh
-	@$(MAKE) --no-print-directory all
-	@STEPS=$(STEPS) CHANGES=$(CHANGES) RUNS=200000 TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
-		tests/e2e/test_stream.py
+	@$(MAKE) --no-print-directory all $(BUILD)/progrun $(BUILD)/parse_host
+	@STEPS=$(STEPS) CHANGES=$(CHANGES) PACKETS=$(PACKETS) CASES=$(CASES) RUNS=200000 \
+		TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
+		tests/e2e/test_stream.py tests/bpf/test_differential.py tests/e2e/test_linux.py
 
 .PHONY: demo
 demo:

@@ -11,7 +11,7 @@ HOST4, HOST6 = bytes((192, 0, 2, 1)), bytes.fromhex("20010db80000000000000000000
 HOPOPTS, TCP, UDP, ROUTING, FRAGMENT, ESP, AH, ICMP6, NONE, DSTOPTS = \
     0, 6, 17, 43, 44, 50, 51, 58, 59, 60
 EXTENSIONS = (HOPOPTS, DSTOPTS, DSTOPTS, ROUTING, FRAGMENT, FRAGMENT, AH)
-NEARLY = (135, 139, 140, 253, 254, 50, 59)      # look like extension headers, and are walked by nobody
+NEARLY = (135, 139, 140, 253, 254, 50, 59)      # like extension headers, and walked by nobody
 TPIDS = (0x8100, 0x88A8)
 KINDS = (0x0806, 0x88CC, 0x9100, 0x8847, 0x8863, 0x0028, 0x05DC, 0x0801, 0x86DC, 0x0008)
 FLAGS = (2, 2, 2, 2, 0x10, 0x12, 0x18, 4, 1, 0, 0xC2, 0x3F, 0xFF)
@@ -51,8 +51,8 @@ class Generator:
     def tcp(self):
         """A TCP segment, perhaps cut."""
         offset = 5 if self.random() < 0.9 else self.below(16)
-        segment = struct.pack("!HHIIBBHI", self.below(65536), self.ports_of(), self.below(1 << 32), 0,
-                              offset << 4, self.pick(FLAGS), 64240, 0)
+        segment = struct.pack("!HHIIBBHI", self.below(65536), self.ports_of(), self.below(1 << 32),
+                              0, offset << 4, self.pick(FLAGS), 64240, 0)
         dice = self.random()
         if dice < 0.15:
             return segment[:self.below(20)]
@@ -138,8 +138,8 @@ class Generator:
             self.pick((0x4000, 0x8000, 0xC000, 0xE000)) if dice < 0.88 else \
             self.pick((1, 2, 0x1FFF, 0x1000, 0x100)) | self.pick((0, 0x2000, 0x8000))
         version = 4 if self.random() < 0.98 else self.below(16)
-        head = struct.pack("!BBHHHBBH4s4s", version << 4 | ihl, 0, total & 0xFFFF, self.below(65536),
-                           field, 64, number, 0, self.pick(self.sources4), HOST4)
+        head = struct.pack("!BBHHHBBH4s4s", version << 4 | ihl, 0, total & 0xFFFF,
+                           self.below(65536), field, 64, number, 0, self.pick(self.sources4), HOST4)
         body = self.pick((b"\1", b"\0", b"\x19", b"\x83", b"\x06")) * (4 * words)
         return self.spoiled(head + body + data, [0, 20, size] + [size + p for p in places])
 
@@ -241,4 +241,5 @@ class Generator:
     def _splice(self, frame, at):
         return frame[:at] + self.last[at:]
 
-    CHANGES = (_flip, _flip, _set, _set, _any, _word, _word, _insert, _delete, _repeat, _cut, _splice)
+    CHANGES = (_flip, _flip, _set, _set, _any, _word, _word, _insert, _delete, _repeat, _cut,
+               _splice)

@@ -14,7 +14,7 @@ TAGS_WALKED = 8         # Linux strips priority tags without limit; a parser has
 HEADERS_WALKED = 16     # RFC 8200 sets no limit, and Linux has none
 
 # What the gate says in spite of the standards:
-# - Mobility, HIP, Shim6 and experimental headers are upper layers: Linux delivers nothing of theirs.
+# - Mobility, HIP, Shim6 and experimental headers are upper layers: Linux delivers nothing of them.
 # - The length of a datagram bounds first fragments only: a lying length elsewhere is either refused
 #   by Linux, or is 0 behind a hop-by-hop header and then means the whole frame.
 # - An extension header must be whole before its "next header" is believed.
@@ -96,8 +96,8 @@ def extent(kind, header):
 def upper(kind, data, first, walked, declared=0):
     """Peels extension headers off: (reason,) or ("tcp", port, syn).
 
-    first: these are the bytes of a first fragment, which end where the fragment does. declared: what
-    is left of the payload length, for the moment that a fragment header makes it one."""
+    first: these are the bytes of a first fragment, which end where the fragment does. declared: how
+    much is left of the payload length, for the moment that a fragment header makes it one."""
     for _ in range(HEADERS_WALKED):
         if kind not in walked:
             return transport(data, first) if kind == TCP else ("other_protocol",)

@@ -12,6 +12,10 @@ from generator import DSTOPTS, FRAGMENT, HOPOPTS, MACS, ROUTING, TCP, UDP
 
 FRAME_MAX = 9000                # with any tags, on the tests' cables
 HARMLESS = 22                   # a port that nobody guards
+# None, segment size, padding, fast open (asking, and with a cookie), multipath, what Linux sends.
+TCP_OPTIONS = (b"", b"", b"\2\4\5\xb4", b"\1\1\1\0", b"\x22\2\1\1", b"\x22\x0a" + bytes(10),
+               b"\x1e\x0c\0\1" + bytes(8),
+               b"\2\4\5\xb4\4\2\x08\x0a\0\0\0\1\0\0\0\0\1\3\3\7")
 IP4, IP6, TPIDS = 0x0800, 0x86DD, (b"\x81\0", b"\x88\xa8")
 
 
@@ -128,8 +132,7 @@ class Crafter:
 
     def segment(self, source, target, port, words):
         """A SYN, with or without options and data."""
-        opts = self.pick((b"", b"", b"\2\4\5\xb4", b"\1\1\1\0", b"\x22\2\1\1", b"\x1e\x0c\0\1" + bytes(8),
-                          b"\2\4\5\xb4\4\2\x08\x0a\0\0\0\1\0\0\0\0\1\3\3\7", b"\x22\x0a" + bytes(10)))
+        opts = self.pick(TCP_OPTIONS)
         flags = self.pick((SYN,) * 6 + (SYN | 0xC0, SYN | 8, SYN | 0x20, 0xEA))
         data = bytes(self.below(40)) if self.chance(0.2) else b""
         head = struct.pack("!HHIIBBHHH", 1024 + self.below(60000), port, self.number, 0,
@@ -140,7 +143,8 @@ class Crafter:
 
     def cuts(self, size):
         """Where to cut so many bytes, in multiples of 8; with the ends."""
-        places = sorted({8 * (1 + self.below((size - 1) // 8)) for _ in range(self.pick((1, 1, 2)))})
+        places = sorted({8 * (1 + self.below((size - 1) // 8))
+                         for _ in range(self.pick((1, 1, 2)))})
         return list(zip([0] + places, places + [size]))
 
     def shuffled(self, parts, words):
@@ -172,8 +176,8 @@ class Crafter:
                               for low, high in self.cuts(len(segment))], words)
 
     def options(self, size):
-        """Bytes of options that are to be skipped: padding (Linux takes no more than 7 bytes of it at
-        a stretch), experiments, rarely a home address."""
+        """Bytes of options that are to be skipped: padding (Linux takes no more than 7 bytes of it
+        at a stretch), experiments, rarely a home address."""
         body, padded = b"", False
         while (left := size - len(body)) > 0:
             if left < 4 or (not padded and self.chance(0.3)):
@@ -205,7 +209,7 @@ class Crafter:
         return following, data
 
     def kinds(self, share, fragment):
-        """Extension headers, as many as one likes. Linux takes one fragment header, rarely more here."""
+        """Extension headers, as many as one likes. Of fragment headers Linux takes one."""
         many = 0 if self.chance(share) else self.pick((1, 1, 1, 2, 2, 3, 5, 8, 15, 16, 17, 20))
         kinds = [self.pick((DSTOPTS, DSTOPTS, DSTOPTS, ROUTING)) for _ in range(many)]
         if many and self.chance(fragment):
@@ -234,8 +238,8 @@ class Crafter:
             words.add("atomic")
         parts, forged = [(following, data)], b""
         if cut:
-            # Most of them early: then the chain ends in the second fragment, or the ports are there,
-            # and some say behind the end of the first that something harmless followed.
+            # Most of them early: then the chain ends in the second fragment, or the ports are
+            # there, and some say behind the end of the first that something harmless followed.
             cuts = self.cuts(len(data)) if self.chance(0.4) else \
                 self.early(len(data), len(data) - len(segment))
             parts = [(FRAGMENT, struct.pack("!BBHI", following, 0, low | (high < len(data)),

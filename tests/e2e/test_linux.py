@@ -210,7 +210,7 @@ def judged(mode, count):
         pair.open.nothing_missed()
         pair.gated.nothing_missed()
     for word in sorted(tried):
-        print(f"# {word}: {opened[word]} of {tried[word]} opened where there is no gate", flush=True)
+        print(f"# {word}: {opened[word]} of {tried[word]} opened without a gate", flush=True)
     dull = [w for w, n in tried.items() if n > 100 and opened[w] < n / 40]
     assert not dull and opened["all"] > tried["all"] / 4, f"hardly any was dangerous: {dull}"
 
