@@ -29,7 +29,7 @@ class Generator:
         self.ports = tuple(ports)
         near = [(p + step) % 65536 for p in ports for step in (-256, -1, 1, 256)]
         self.others = tuple(near) + tuple(p << 8 & 0xFFFF | p >> 8 for p in ports) + (22, 80, 0)
-        self.last = MACS + b"\x08\x00"
+        self.last, self.far = MACS + b"\x08\x00", False
 
     def pick(self, some):
         """One of them; much faster than choice()."""
@@ -79,8 +79,8 @@ class Generator:
             return struct.pack("!BBHI", following, 0 if dice < 0.9 else self.below(256),
                                place << 3 | (self.random() < 0.1) << self.below(2) + 1
                                | (self.random() < 0.4), 7)
-        size = 8 if dice < 0.7 else 8 * (1 + self.below(8)) if dice < 0.96 \
-            else self.pick((256, 264, 1024, 2040, 2048))
+        size = 2048 - 8 * self.below(3) if self.far else 8 if dice < 0.7 else \
+            8 * (1 + self.below(8)) if dice < 0.96 else self.pick((256, 264, 1024, 2040, 2048))
         if kind == AH:
             size = min(size + 4 * self.below(3), 1028)
             units = size // 4 - 2
@@ -156,7 +156,9 @@ class Generator:
         first = self.random() < 0.08
         if first:                                   # a first fragment, that ends anywhere
             kinds.insert(self.below(min(len(kinds), 3) + 1), FRAGMENT)
+        self.far = not first and self.random() < 0.015      # beyond the first buffer of a frame
         number, data, places = self.chain(kinds, self.upper(6), first)
+        self.far = False
         length = len(data)
         if first or self.random() < 0.35:
             length = self.pick((0, self.near(places), self.near(places), self.near(places), 65535,
