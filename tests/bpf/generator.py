@@ -116,6 +116,8 @@ class Generator:
             return data[:self.near(places)]
         if dice < 0.2:
             return data + self.pick((b"\0" * 18, self.tcp(), data, self.tcp() * 3))
+        if dice < 0.21:                 # more than a frame's first buffer holds
+            return data + bytes(3000 + self.below(3000))
         return data
 
     def ip4(self):

@@ -178,8 +178,11 @@ class Kernel(Peer):
     def words(self, record):
         """For people."""
         retval, reasons, reason, verdict, family, slots, slot, attempts = self.FORM.unpack(record)
-        return f"returned {retval}, {reasons} x {NAMES[reason]}/{VERDICTS[verdict]}/" \
-            f"{FAMILIES[family]}, {slots} x slot {slot}, {attempts} attempts"
+        text = f"returned {retval}, {NAMES[reason]}/{VERDICTS[verdict]}/{FAMILIES[family]}"
+        if slots:
+            text += f", slot {slot}, {attempts} attempts"
+        return text + (f", cells moved wrongly (bytes, or more than one): {reasons} {slots}"
+                       if reasons != 1 or slots > 1 else "")
 
 
 class Three:
@@ -239,7 +242,7 @@ class Three:
             small = self.smaller(frame)
             (_, said), = self.compare([small])
             lines += said + [f"  for tests/bpf/disagreements.txt: {written(small, self.gate)}",
-                             f"  was {frame[:2000].hex()}"]
+                             f"  was {shortened(frame)}"]
         raise AssertionError("\n".join(lines))
 
     def close(self):
@@ -248,10 +251,23 @@ class Three:
             peer.close()
 
 
+def shortened(frame):
+    """HEX, or HEX+N: with so many zero bytes behind."""
+    head = frame.rstrip(b"\0")
+    zeros = len(frame) - len(head)
+    return f"{head.hex()}+{zeros}" if zeros > 100 else frame.hex()
+
+
+def restored(text):
+    """The frame that was shortened()."""
+    head, _, zeros = text.partition("+")
+    return bytes.fromhex(head) + bytes(int(zeros or 0))
+
+
 def written(frame, gate):
     """A line of disagreements.txt."""
     answer = gate.answer(reference.classify(frame))
-    return f"{answer.reason} {answer.verdict} {frame.hex()}"
+    return f"{answer.reason} {answer.verdict} {shortened(frame)}"
 
 
 TOGETHER = []
@@ -280,14 +296,15 @@ def found_before():
         words = line.partition("#")[0].split()
         if not words:
             continue
-        reason, verdict, frame = words[0], words[1], bytes.fromhex(words[2])
+        reason, verdict, frame = words[0], words[1], restored(words[2])
         frames.append(frame)
         answer = three.gate.answer(reference.classify(frame))
         if (answer.reason, answer.verdict) != (reason, verdict):
             wrong.append(f"line {number}: {reason} {verdict}, the reference says {answer}")
     assert frames and not wrong, "\n".join(wrong)
     if disagreed := three.compare(frames):
-        raise AssertionError("\n".join(f"{f.hex()}: {'; '.join(said)}" for f, said in disagreed))
+        raise AssertionError("\n".join(f"{shortened(f)}: {'; '.join(said)}"
+                                       for f, said in disagreed))
 
 
 @tap.test
