@@ -44,6 +44,10 @@ $(BUILD)/progrun: tests/bpf/progrun.c user/blocks.c user/blocks.h $(BUILD)/smtpg
 		$(wildcard include/*.h)
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -o $@ $< user/blocks.c -lbpf -lelf -lz
 
+$(BUILD)/parse_host: tests/bpf/parse_host.c $(wildcard bpf/*.h) include/smtpgate_abi.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) -Ibpf $(TEST_CFLAGS) -o $@ $<
+
 $(BUILD)/policy_load: tests/bench/policy_load.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -o $@ $<
@@ -93,7 +97,7 @@ deps:
 	@tests/deps.sh
 
 .PHONY: check-build
-check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
+check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/parse_host $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
 	$(BUILD)/gate_sources $(BUILD)/bench_verdict
 
 .PHONY: unit golden program e2e lint
@@ -101,7 +105,7 @@ unit: $(UNIT_BIN)
 	tests/run $(UNIT_RUNS)
 golden: $(BUILD)/asan/smtpgate
 	tests/run $(GOLDEN_RUNS)
-program: $(BUILD)/progrun
+program: $(BUILD)/progrun $(BUILD)/parse_host
 	tests/run $(PROGRAM_RUNS)
 e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so $(BUILD)/gate_sources
 	tests/run $(E2E_RUNS)
@@ -118,12 +122,15 @@ check:
 # The random tests for long: SEED=N begins with that sequence again.
 STEPS ?= 20000
 CHANGES ?= 10000
+PACKETS ?= 1000000
+CASES ?= 50000
 .PHONY: check-long
 check-long:
 	@tests/deps.sh
-	@$(MAKE) --no-print-directory all
-	@STEPS=$(STEPS) CHANGES=$(CHANGES) RUNS=200000 TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
-		tests/e2e/test_stream.py
+	@$(MAKE) --no-print-directory all $(BUILD)/progrun $(BUILD)/parse_host
+	@STEPS=$(STEPS) CHANGES=$(CHANGES) PACKETS=$(PACKETS) CASES=$(CASES) RUNS=200000 \
+		TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
+		tests/e2e/test_stream.py tests/bpf/test_differential.py tests/e2e/test_linux.py
 
 .PHONY: demo
 demo:
