@@ -602,24 +602,15 @@ static void command(char *line)
         void (*run)(char *text); /* NULL: @alone, what takes nothing */
         void (*alone)(void);
     } commands[] = {
-        {"abi", .run = cmd_abi},
-        {"allow", .run = cmd_allow},
-        {"batch", .run = cmd_batch},
-        {"clear", .alone = cmd_clear},
-        {"entry", .run = cmd_entry},
-        {"fill", .run = cmd_fill},
-        {"flood", .run = cmd_flood},
-        {"forget", .alone = cmd_forget},
-        {"mode", .run = cmd_mode},
-        {"port", .run = cmd_port},
-        {"quietly", .run = cmd_quietly},
-        {"raw", .run = cmd_raw},
-        {"run", .run = cmd_run},
-        {"source", .run = cmd_source},
-        {"sources", .alone = cmd_sources},
-        {"total", .alone = cmd_total},
-        {"until", .run = cmd_until},
-        {"untracked", .alone = cmd_untracked},
+        {"abi", .run = cmd_abi},           {"allow", .run = cmd_allow},
+        {"batch", .run = cmd_batch},       {"clear", .alone = cmd_clear},
+        {"entry", .run = cmd_entry},       {"fill", .run = cmd_fill},
+        {"flood", .run = cmd_flood},       {"forget", .alone = cmd_forget},
+        {"mode", .run = cmd_mode},         {"port", .run = cmd_port},
+        {"quietly", .run = cmd_quietly},   {"raw", .run = cmd_raw},
+        {"run", .run = cmd_run},           {"source", .run = cmd_source},
+        {"sources", .alone = cmd_sources}, {"total", .alone = cmd_total},
+        {"until", .run = cmd_until},       {"untracked", .alone = cmd_untracked},
     };
     char *rest = line + strcspn(line, " ");
     size_t i;
