@@ -19,14 +19,23 @@ $(BUILD)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h user/*.c user/*.h bpf/
 		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \
 		-lcmocka $(shell sed -n 's|^// LIBS: ||p' $<)
 
-# Fuzz targets name what they are linked with in the same way. tests/fuzz/run runs them, bounded.
+# Fuzz targets name what they are linked with in the same way; a module is compiled once for all of
+# them. tests/fuzz/run runs them, bounded.
+FUZZ_CFLAGS = $(CPPFLAGS_ALL) -Ibpf -Itests/fuzz -std=gnu11 $(WARN) -O1 -g -fno-sanitize-recover=all
 FUZZ_BIN := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(wildcard user/*.c user/*.h)
+$(BUILD)/fuzz/user/%.o: user/%.c $(wildcard user/*.h) include/smtpgate_abi.h
 	@mkdir -p $(@D)
-	$(CLANG) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=all -o $@ $< \
-		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \
-		$(shell sed -n 's|^// LIBS: ||p' $<)
+	$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined -c -o $@ $<
+
+# Each target with the modules of its "// LINK:" lines.
+define FUZZ_RULE
+$(BUILD)/fuzz/$(1): tests/fuzz/fuzz_$(1).c tests/fuzz/fuzz.h $$(wildcard bpf/*.h) \
+		$$(patsubst %,$(BUILD)/fuzz/user/%.o,$$(shell sed -n 's|^// LINK: ||p' tests/fuzz/fuzz_$(1).c))
+	@mkdir -p $$(@D)
+	$$(CLANG) $$(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined -o $$@ $$< $$(filter %.o,$$^) \
+		$$(shell sed -n 's|^// LIBS: ||p' $$<)
+endef
+$(foreach target,$(notdir $(FUZZ_BIN)),$(eval $(call FUZZ_RULE,$(target))))
 
 # For as long as you like; keeps what it learns in build/fuzz, and what fails beside it.
 SECONDS ?= 60
