@@ -37,17 +37,11 @@ $(BUILD)/fuzz/$(1): tests/fuzz/fuzz_$(1).c tests/fuzz/fuzz.h $$(wildcard bpf/*.h
 endef
 $(foreach target,$(notdir $(FUZZ_BIN)),$(eval $(call FUZZ_RULE,$(target))))
 
-# For as long as you like; keeps what it learns in build/fuzz, and what fails beside it.
+# For as long as you like, each; keeps what it learns in build/fuzz, and what fails beside it.
 SECONDS ?= 60
 .PHONY: fuzz
 fuzz: $(FUZZ_BIN)
-	@for target in $(notdir $(FUZZ_BIN)); do \
-		mkdir -p $(BUILD)/fuzz/corpus/$$target; \
-		$(BUILD)/fuzz/$$target -max_total_time=$(SECONDS) -max_len=12000 -timeout=10 \
-			-print_final_stats=1 -dict=tests/fuzz/$$target.dict \
-			-artifact_prefix=$(BUILD)/fuzz/$$target- \
-			$(BUILD)/fuzz/corpus/$$target tests/fuzz/corpus/$$target || exit 1; \
-	done
+	@SECONDS=$(SECONDS) tests/fuzz/run -v $(TARGETS)
 
 $(BUILD)/progrun: tests/bpf/progrun.c $(BUILD)/smtpgate.skel.h include/smtpgate_abi.h
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -o $@ $< -lbpf -lelf -lz
@@ -123,14 +117,14 @@ check:
 	@$(MAKE) --no-print-directory check-build
 	@tests/run $(CHECK_RUNS) $(UNIT_RUNS) $(FUZZ_RUNS) $(GOLDEN_RUNS) $(PROGRAM_RUNS) $(E2E_RUNS)
 
-# The random tests for long: SEED=N begins with that sequence again.
+# The random tests for long: SEED=N begins with that sequence again. Each fuzz target takes SECONDS.
 STEPS ?= 20000
 CHANGES ?= 10000
 .PHONY: check-long
 check-long:
 	@tests/deps.sh
 	@$(MAKE) --no-print-directory all
-	@STEPS=$(STEPS) CHANGES=$(CHANGES) RUNS=200000 TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
+	@STEPS=$(STEPS) CHANGES=$(CHANGES) SECONDS=$(SECONDS) TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
 		tests/e2e/test_stream.py
 
 .PHONY: demo
