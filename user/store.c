@@ -1628,7 +1628,7 @@ static int read_entry(const struct store *store, sqlite3_stmt *stmt, struct stor
         !column_time(stmt, 8, &entry->expires) || kind < WHO_ADDRESS || kind > WHO_RANGE ||
         !column_addr(stmt, 2, family, &who->first) || !column_addr(stmt, 3, family, &who->last) ||
         !column_text(stmt, 5, entry->remark, sizeof(entry->remark)) ||
-        remark_check(entry->remark, NULL) < 0 ||
+        text_check_line(entry->remark, "remark", NULL) < 0 ||
         !column_text(stmt, 6, entry->account, sizeof(entry->account)) ||
         text_check_line(entry->account, "account", NULL) < 0)
         return fail_row(store, "entry", e);
