@@ -25,12 +25,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* A copy with a NUL behind it. */
 static inline char *fuzz_text(const uint8_t *data, size_t size)
 {
-    char *text = malloc(size + 1);
+    char *text = calloc(1, size + 1);
 
     MUST(text);
     if (size)
         memcpy(text, data, size);
-    text[size] = '\0';
     return text;
 }
 

@@ -124,12 +124,13 @@ static void check_ignored(const uint8_t *data, size_t size, const struct answer 
 
 static void check_tagged(const uint8_t *data, size_t size, const struct answer *answer)
 {
-    uint8_t *tagged = malloc(size + 4);
+    static const uint8_t tag[] = {0x81, 0x00, 0x00, 0x07};
+    uint8_t *tagged = malloc(size + sizeof(tag));
     struct answer other;
 
     MUST(tagged);
     memcpy(tagged, data, 12);
-    memcpy(tagged + 12, "\x81\x00\x00\x07", 4);
+    memcpy(tagged + 12, tag, sizeof(tag));
     memcpy(tagged + 16, data + 12, size - 12);
     other = ask(tagged, size + 4);
     MUST(is_same(answer, &other) || other.reason == SG_REASON_vlan_depth);

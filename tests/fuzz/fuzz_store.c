@@ -18,7 +18,6 @@
 
 #define NOW INT64_C(1796148000)
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
 
@@ -47,16 +46,14 @@ static void remove_place(void)
     rmdir(place);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+__attribute__((constructor)) static void make_place(void)
 {
-    (void)argc, (void)argv;
     snprintf(place, sizeof(place), "/dev/shm/smtpgate-fuzz.XXXXXX");
     if (!mkdtemp(place)) {
         snprintf(place, sizeof(place), "/tmp/smtpgate-fuzz.XXXXXX");
         MUST(mkdtemp(place));
     }
     atexit(remove_place);
-    return 0;
 }
 
 static void write_file(const uint8_t *data, size_t size)

@@ -12,14 +12,10 @@
 #include "fuzz.h"
 #include "when.h"
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+__attribute__((constructor)) static void set_zone(void)
 {
-    (void)argc, (void)argv;
     setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3", 1);
     tzset();
-    return 0;
 }
 
 static void check_printed(int64_t seconds)
@@ -59,8 +55,8 @@ static void check_rfc3339(const char *text, int64_t seconds)
 /* A local clock shows what was typed, and showed it at no time before. */
 static void check_local(const char *text, int64_t seconds)
 {
-    char shown[32];
-    struct tm tm;
+    char shown[32] = "";
+    struct tm tm = {0};
     time_t before = seconds - 3600, t = seconds;
 
     MUST(localtime_r(&t, &tm) && strftime(shown, sizeof(shown), "%Y-%m-%d %H:%M", &tm));
