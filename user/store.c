@@ -29,8 +29,8 @@
  * check of the whole file takes less than one a byte. Where pages lead to the same ones over and
  * over again, a walk would have no end. Looked at every STORE_STEPS_LOOK.
  */
-#define STORE_STEPS      2000000
-#define STORE_STEPS_BYTE 100
+#define STORE_STEPS      1000000
+#define STORE_STEPS_BYTE 20
 #define STORE_STEPS_LOOK 100000
 
 #define STRING_OF(x) #x
