@@ -82,7 +82,7 @@ static int list_entry(const struct store_entry *entry, void *arg)
     struct listing *listing = arg;
     const struct out *out = &listing->ctx->out;
     char who[WHO_TEXT_MAX], created[OUT_TIME_MAX], seen[OUT_TIME_MAX];
-    char end[OUT_TIME_MAX + 16];
+    char end[OUT_TIME_MAX + 16], account[4 * ACCOUNT_MAX + 1], remark[4 * REMARK_MAX + 1];
     int width = listing->account_width;
     struct gate_use use;
     int r;
@@ -101,13 +101,11 @@ static int list_entry(const struct store_entry *entry, void *arg)
                  "REMARK");
     out_local_time(entry->created, created);
     out_local_time((int64_t)use.last_seen, seen);
+    text_escape(*entry->account ? entry->account : "-", account, sizeof(account));
+    text_escape(entry->remark, remark, sizeof(remark));
     out_text(out, "#%-4lld %-30s %-*s%-16s %-*s %-16s %11llu%s%s\n", (long long)entry->id, who,
-             width,
-             !width            ? ""
-             : *entry->account ? entry->account
-                               : "-",
-             created, END_WIDTH, end_words(listing, entry, end), *seen ? seen : "-",
-             (unsigned long long)use.connections, *entry->remark ? "  " : "", entry->remark);
+             width, width ? account : "", created, END_WIDTH, end_words(listing, entry, end),
+             *seen ? seen : "-", (unsigned long long)use.connections, *remark ? "  " : "", remark);
     out_stream_item(&listing->stream,
                     json_pack("{s:I, s:s, s:s, s:o, s:s, s:o, s:o, s:b, s:o, s:I}", "id",
                               (json_int_t)entry->id, "who", who, "kind",
