@@ -247,5 +247,6 @@ struct sg_newcomers {
 #define SG_PIN_NEWCOMERS "newcomers"
 #define SG_PIN_COUNT_FMT "count_%u"
 #define SG_PIN_LINK_FMT  "link_%u"
+#define SG_PIN_PROG_FMT  "prog_%u" /* the program behind it */
 
 #endif /* SMTPGATE_ABI_H */
