@@ -125,11 +125,11 @@ static void link_path(const struct gate *gate, uint32_t id, char path[PIN_PATH_M
     snprintf(path, PIN_PATH_MAX, "%s/%s", gate->dir, name);
 }
 
-static void prog_path(const struct gate *gate, uint32_t id, char path[PIN_PATH_MAX])
+static void prog_path(const struct gate *gate, uint32_t id, __u32 prog_id, char path[PIN_PATH_MAX])
 {
     char name[32];
 
-    snprintf(name, sizeof(name), SG_PIN_PROG_FMT, id);
+    snprintf(name, sizeof(name), SG_PIN_PROG_FMT, id, prog_id);
     pin_path(gate, name, path);
 }
 
@@ -1097,22 +1097,16 @@ const char *gate_xdp_name(enum gate_xdp xdp)
 
 /*
  * The program behind a link, by a pin of its own: by its number only CAP_SYS_ADMIN can ask for it,
- * which is all of root. An older version pinned none; a command that was killed, another.
+ * which is all of root. An older version pinned none.
  */
 static int open_program(const struct gate *gate, uint32_t id, __u32 prog_id)
 {
-    struct bpf_prog_info info = {0};
-    __u32 len = sizeof(info);
     char path[PIN_PATH_MAX];
     int fd;
 
-    prog_path(gate, id, path);
+    prog_path(gate, id, prog_id, path);
     fd = get_pin(gate, path);
-    if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.id == prog_id)
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return bpf_prog_get_fd_by_id(prog_id);
+    return fd < 0 ? bpf_prog_get_fd_by_id(prog_id) : fd;
 }
 
 /* The maps a program uses, against those that are pinned now. */
@@ -1205,6 +1199,41 @@ static int read_link_fd(const struct gate *gate, uint32_t id, int fd, struct gat
     return 0;
 }
 
+static bool is_program_of(const struct gate *gate, uint32_t id, __u32 prog_id)
+{
+    char path[PIN_PATH_MAX];
+    struct stat st;
+
+    prog_path(gate, id, prog_id, path);
+    return prog_id && stat(path, &st) == 0;
+}
+
+/*
+ * For who may not open the link: the device that carries its program, by the numbers that everybody
+ * may read. Which tables that uses cannot be asked then; it was pinned beside these.
+ */
+static int find_program(const struct gate *gate, uint32_t id, struct gate_link *link)
+{
+    struct if_nameindex *all = if_nameindex(), *one;
+    struct gate_device device;
+
+    if (!all)
+        return -errno;
+    link->state = GATE_LINK_DEAD;
+    for (one = all; one->if_index && link->state == GATE_LINK_DEAD; one++) {
+        gate_read_device(one->if_index, &device);
+        if (!is_program_of(gate, id, device.id) ||
+            xdp_of(one->if_index, device.id, &link->xdp) < 0 || link->xdp == GATE_XDP_NONE)
+            continue;
+        link->state = GATE_LINK_HERE;
+        link->ifindex = one->if_index;
+        snprintf(link->name, sizeof(link->name), "%s", one->if_name);
+        link->in_force = link->current = true;
+    }
+    if_freenameindex(all);
+    return 0;
+}
+
 int gate_read_link(struct gate *gate, uint32_t id, struct gate_link *ret_link, struct err *e)
 {
     struct gate_link link = {.state = GATE_LINK_ABSENT};
@@ -1218,9 +1247,11 @@ int gate_read_link(struct gate *gate, uint32_t id, struct gate_link *ret_link, s
         *ret_link = link;
         return 0;
     }
-    if (fd < 0)
+    if (fd < 0 && fd != -EACCES)
         return fail_kernel(fd, "look at a link", e);
-    r = read_link_fd(gate, id, fd, &link, e);
+    r = fd < 0 ? find_program(gate, id, &link) : read_link_fd(gate, id, fd, &link, e);
+    if (r < 0 && fd < 0)
+        return fail_kernel(r, "look at the interfaces", e);
     if (r < 0)
         return r;
     *ret_link = link;
@@ -1309,22 +1340,74 @@ static int pin_counters(const struct gate *gate, uint32_t id, const struct smtpg
     return 0;
 }
 
-/* Only for who looks without CAP_SYS_ADMIN (open_program): the gate holds without it. */
-static void pin_program(const struct gate *gate, uint32_t id, int prog_fd)
+/* The pins of the programs of interface @id, but for that of @kept (0: all of them). */
+static void unpin_programs(const struct gate *gate, uint32_t id, __u32 kept)
 {
     char path[PIN_PATH_MAX];
+    struct dirent *entry;
+    DIR *dir;
 
-    prog_path(gate, id, path);
-    unlink(path);
-    (void)!bpf_obj_pin(prog_fd, path);
+    pin_path(gate, "", path);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir))) {
+        uint32_t of, prog_id;
+        char rest;
+
+        if (sscanf(entry->d_name, SG_PIN_PROG_FMT "%c", &of, &prog_id, &rest) != 2 || of != id ||
+            prog_id == kept)
+            continue;
+        prog_path(gate, id, prog_id, path);
+        unlink(path);
+    }
+    if (dir)
+        closedir(dir);
 }
 
-static void unpin_program(const struct gate *gate, uint32_t id)
+/*
+ * Only for who looks without CAP_SYS_ADMIN (open_program) or may not open links (find_program): the
+ * gate holds without it. While it is pinned its number is nobody else's.
+ */
+static void pin_program(const struct gate *gate, uint32_t id, int prog_fd)
 {
+    struct bpf_prog_info info = {0};
+    __u32 len = sizeof(info);
     char path[PIN_PATH_MAX];
 
-    prog_path(gate, id, path);
-    unlink(path);
+    if (bpf_obj_get_info_by_fd(prog_fd, &info, &len) < 0)
+        return;
+    prog_path(gate, id, info.id, path);
+    (void)!bpf_obj_pin(prog_fd, path);
+    unpin_programs(gate, id, info.id);
+}
+
+static void share(int dir, const char *name, gid_t group, mode_t mode)
+{
+    if (fchownat(dir, name, (uid_t)-1, group, AT_SYMLINK_NOFOLLOW) == 0)
+        (void)!fchmodat(dir, name, mode, 0);
+}
+
+/*
+ * With a directory that hands its group on (setgid), that group may read the tables. Not the links,
+ * which can only be opened for writing, nor the programs: who can open one can run it, and count
+ * packets that never came.
+ */
+static void share_maps(const struct gate *gate)
+{
+    char path[PIN_PATH_MAX];
+    struct dirent *entry;
+    struct stat st;
+    DIR *dir;
+
+    if (stat(gate->dir, &st) < 0 || !(st.st_mode & S_ISGID))
+        return;
+    pin_path(gate, "", path);
+    share(AT_FDCWD, path, st.st_gid, S_ISGID | 0750);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir)))
+        if (entry->d_name[0] != '.' && strncmp(entry->d_name, "prog_", 5) != 0)
+            share(dirfd(dir), entry->d_name, st.st_gid, 0640);
+    if (dir)
+        closedir(dir);
 }
 
 void gate_read_device(uint32_t ifindex, struct gate_device *ret_device)
@@ -1491,6 +1574,7 @@ int gate_attach(struct gate *gate, uint32_t id, uint32_t ifindex, const char *na
     if (r < 0)
         return r;
     pin_program(gate, id, prog_fd);
+    share_maps(gate);
     *ret_attached = attached;
     return 0;
 }
@@ -1502,7 +1586,7 @@ void gate_undo_attach(struct gate *gate, uint32_t id, const struct gate_attached
     link_path(gate, id, path);
     if (!attached->replaced) {
         unlink(path);
-        unpin_program(gate, id);
+        unpin_programs(gate, id, 0);
     }
     count_path(gate, id, path);
     if (attached->new_counters)
@@ -1516,7 +1600,7 @@ int gate_detach(struct gate *gate, uint32_t id, struct err *e)
     link_path(gate, id, path);
     if (unlink(path) < 0 && errno != ENOENT)
         return fail_kernel(-errno, "take the program off", e);
-    unpin_program(gate, id);
+    unpin_programs(gate, id, 0);
     return 0;
 }
 

@@ -18,8 +18,6 @@
 /* "nobody", on every Linux. */
 #define NOBODY 65534
 
-extern char **environ;
-
 /*
  * Left out are TMPDIR, HOME, TERMINFO, OPENSSL_CONF and whatever else some library opens a file by,
  * known or to come. TZ is a name of a zone: with a slash in front it would be a file's.

@@ -313,6 +313,67 @@ def readers():
 
 
 @tap.test
+def readers_of_the_kernel():
+    """a pin directory with the setgid bit: its group reads what the kernel holds, and changes nothing"""
+    refill(SITE)
+    SITE.gate("-q", "detach", "eth0")
+    SITE.mail.run("rm", "-r", BPFFS)
+    where = SITE.directory(BPFFS, 0)
+    os.chown(where, 0, GROUP)
+    where.chmod(0o2750)
+    state = SITE.mail.path(STATE)
+    for path, mode in ((state, 0o2750), (state / "smtpgate.db", 0o640)):
+        os.chown(path, 0, GROUP)
+        path.chmod(mode)
+
+    def reader(*args, group=GROUP, **options):
+        return SITE.as_user(READER, *args, group=group, **options)
+
+    def agree(words=READING + (("status", "--check"),)):
+        for args in words:
+            want = SITE.gate(*args, ok=None)
+            done = reader(*args, ok=want.code)
+            assert (done.out, done.err) == (want.out, want.err), f"{done}\n{want}"
+
+    SITE.gate("-q", "attach", "eth0")
+    lab.connect(SITE.hosts["client"], "192.0.2.1", 25, timeout=0.01)
+    agree()
+    modes = {p.name: oct(p.stat().st_mode & 0o7777) for p in (where / "abi1").iterdir()}
+    assert {n: m for n, m in modes.items() if m != "0o640"} == \
+        {n: "0o600" for n in modes if n.startswith("prog_")}, modes
+    SITE.gate("-q", "attach", "eth0")           # another program in its place
+    SITE.gate("-q", "sync")
+    agree((("status", "--check"), ("stats",), ("check", LISTED)))
+    for args in CHANGING:
+        assert "permit" in reader(*args, ok=(0 if args[0] == "-n" else 4)).err or args[0] == "-n"
+    for pin in ("link_1", "abi1/" + next(n for n in modes if n.startswith("prog_"))):
+        for what in (("link", "show"), ("prog", "show")):
+            assert SITE.mail.run("setpriv", f"--reuid={READER}", f"--regid={GROUP}",
+                                 "--clear-groups", lab.BPFTOOL, *what, "pinned", f"{BPFFS}/{pin}",
+                                 ok=None).code
+    for name in ("allow4", "config"):
+        for word in ("update", "delete"):
+            value = ("value", "hex", *["00"] * 24) if word == "update" else ()
+            assert SITE.mail.run("setpriv", f"--reuid={READER}", f"--regid={GROUP}",
+                                 "--clear-groups", lab.BPFTOOL, "map", word, "pinned",
+                                 f"{BPFFS}/abi1/{name}", "key", "hex", "20", "0", "0", "0", "c0",
+                                 "0", "2", "7", *value, ok=None).code
+    # Off, renamed, gone: told as it is.
+    SITE.mail.ip("link set eth0 down", "link set eth0 name eth9", "link set eth9 up")
+    agree((("status",), ("status", "--check")))
+    SITE.mail.ip("link set eth9 down", "link set eth9 name eth0", "link set eth0 up")
+    SITE.mail.run("rm", BPFFS + "/link_1")
+    assert reader("status", "--check", ok=1).code == 1
+    SITE.gate("-q", "sync")
+    agree((("status", "--check"), ("stats",)))
+    assert reader("list", group=READER, ok=4).err
+    SITE.gate("-q", "detach", "eth0")
+    assert not [n for n in os.listdir(where / "abi1") if n.startswith("prog_")]
+    agree((("status",),))
+    SITE.mail.run("rm", "-r", BPFFS)
+
+
+@tap.test
 def by_capability():
     """CAP_BPF alone, as the owner of the pins, reads all that root does"""
     refill(SITE)
