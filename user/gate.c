@@ -23,6 +23,7 @@
 
 #include "counters.h"
 #include "smtpgate.skel.h"
+#include "trust.h"
 
 #define BPFFS_ROOT   "/sys/fs/bpf"
 #define PIN_PATH_MAX 512
@@ -387,7 +388,9 @@ int gate_check_owner(const struct gate *gate, struct err *e)
     int r = check_owner(gate->dir, e);
 
     snprintf(dir, sizeof(dir), "%s/%s", gate->dir, SG_PIN_DIR);
-    return r == 0 ? check_owner(dir, e) : r;
+    if (r == 0)
+        r = check_owner(dir, e);
+    return r == 0 ? trust_dir(gate->dir, e) : r; /* and what is above it */
 }
 
 int gate_need_bpffs(const struct gate *gate, struct err *e)
