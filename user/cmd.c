@@ -556,12 +556,14 @@ int cmd_open_store(const struct cmd_context *ctx, struct store **ret_store, stru
 int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,
                   struct err *e)
 {
-    int r = cmd_open_store(ctx, ret_store, ret_gate, e);
+    _cleanup_(gate_close) struct gate *gate = NULL;
+    int r = gate_open(ctx->bpffs, false, &gate, e);
 
-    if (r < 0 || !gate_is_hidden(*ret_gate))
-        return r;
-    gate_close(TAKE_PTR(*ret_gate));
-    return gate_fail_hidden(e);
+    if (r == 0)
+        r = change_open_store(ctx->state, gate, STORE_READ, ret_store, e);
+    if (r == 0)
+        *ret_gate = TAKE_PTR(gate);
+    return r;
 }
 
 json_t *cmd_use_json(int64_t known_since, int64_t now)
