@@ -75,7 +75,8 @@ $(BUILD)/bench_verdict: tests/bench/verdict.c $(BUILD)/flood.skel.h $(BUILD)/smt
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $< -lbpf -lelf -lz
 
 # Reads the sources as the program does, to be compared with what bpftool reads.
-$(BUILD)/gate_sources: tests/e2e/gate_sources.c $(addprefix $(BUILD)/user/,gate.o blocks.o counters.o addr.o who_why.o text.o err.o)
+$(BUILD)/gate_sources: tests/e2e/gate_sources.c $(addprefix $(BUILD)/user/,gate.o blocks.o counters.o addr.o who_why.o \
+		text.o trust.o err.o)
 	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ -lbpf -lelf -lz
 
 # The whole program with sanitizers, for the golden tests and test_memory.py.

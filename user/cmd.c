@@ -396,6 +396,7 @@ int cmd_begin(const struct cmd_context *ctx, struct change *ret_change, struct e
         .state = ctx->state,
         .bpffs = ctx->bpffs,
         .dry_run = ctx->dry_run,
+        .store_only = ctx->store_only,
     };
     int r = cmd_begin_with(ctx, &options, ret_change, e);
 
@@ -538,6 +539,19 @@ int cmd_resolve_end(const struct cmd_end *end, int64_t now, int64_t *ret_expires
 int cmd_fail_memory(struct err *e)
 {
     return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory; nothing changed");
+}
+
+int cmd_open_store(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,
+                   struct err *e)
+{
+    _cleanup_(gate_close) struct gate *gate = NULL;
+    int r = gate_open_if_permitted(ctx->bpffs, &gate, e);
+
+    if (r == 0)
+        r = change_open_store(ctx->state, gate, STORE_READ, ret_store, e);
+    if (r == 0)
+        *ret_gate = TAKE_PTR(gate);
+    return r;
 }
 
 int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "store_sql.h"
+#include "trust.h"
 
 #define STORE_FILE       "smtpgate.db"
 #define STORE_BUSY_MS    5000
@@ -529,6 +530,24 @@ int store_open(const char *dir, enum store_access mode, struct store **ret_store
     return store_open_within(dir, mode, STORE_BUSY_MS, ret_store, e);
 }
 
+/*
+ * Before SQLite reads any of it: a journal beside the file is replayed, whoever put it there, and
+ * one may name further files, to be deleted.
+ */
+static int check_trust(const char *dir, const struct store *store, struct err *e)
+{
+    static const char *const endings[] = {"", "-journal", "-wal"};
+    char path[sizeof(store->path) + 16];
+    int r = trust_dir(dir, e);
+    size_t i;
+
+    for (i = 0; r == 0 && i < ARRAY_SIZE(endings); i++) {
+        snprintf(path, sizeof(path), "%s%s", store->path, endings[i]);
+        r = trust_file(path, e);
+    }
+    return r;
+}
+
 int store_open_within(const char *dir, enum store_access mode, unsigned int patience_ms,
                       struct store **ret_store, struct err *e)
 {
@@ -542,6 +561,9 @@ int store_open_within(const char *dir, enum store_access mode, unsigned int pati
     if (snprintf(store->path, sizeof(store->path), "%s/%s", dir, STORE_FILE) >=
         (int)sizeof(store->path))
         return err_set(e, -ENAMETOOLONG, EXIT_USAGE, "the state directory's name is too long");
+    r = mode == STORE_EMPTY ? 0 : check_trust(dir, store, e);
+    if (r < 0)
+        return r;
     mask = umask(027); /* readable by the directory's group, if that is given one */
     if (stat(store->path, &store->opened) < 0)
         store->opened = (struct stat){0};
