@@ -388,6 +388,29 @@ static int check_schema(struct store *store, enum store_access mode, struct err 
     return mode == STORE_READ ? -ENOENT : transact(store, make_schema, e);
 }
 
+static int fail_damaged(const struct store *store, const char *what, struct err *e)
+{
+    err_set(e, 0, EXIT_REFUSED,
+            "the store %s is damaged (%s); nothing changed, the gate stays as"
+            " it is",
+            store->path, what);
+    err_hint(e, "remove %s-journal, put back a copy of %s from a backup, then: smtpgate sync",
+             store->path, store->path);
+    return -EUCLEAN;
+}
+
+/* SQLite would wait for a FIFO in the journal's place until somebody writes to it. */
+static int check_journal(const struct store *store, struct err *e)
+{
+    char path[sizeof(store->path) + 16];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s-journal", store->path);
+    if (lstat(path, &st) < 0 || S_ISREG(st.st_mode))
+        return 0;
+    return fail_damaged(store, "its journal is no file", e);
+}
+
 /*
  * Readers open read-write too where they may: a journal left by a killed writer can only be rolled
  * back by someone who may write. Used by one thread, so without SQLite's own locks between threads.
@@ -481,7 +504,9 @@ int store_open_within(const char *dir, enum store_access mode, unsigned int pati
     mask = umask(027); /* readable by the directory's group, if that is given one */
     if (stat(store->path, &store->opened) < 0)
         store->opened = (struct stat){0};
-    r = open_db(store, mode, patience_ms, e);
+    r = check_journal(store, e);
+    if (r == 0)
+        r = open_db(store, mode, patience_ms, e);
     if (r == 0) {
         store_set_patience(store, patience_ms);
         r = exec(store,
@@ -523,17 +548,6 @@ bool store_is_stale(struct store *store)
            now.st_ino != store->opened.st_ino || now.st_size != store->opened.st_size ||
            now.st_ctim.tv_sec != store->opened.st_ctim.tv_sec ||
            now.st_ctim.tv_nsec != store->opened.st_ctim.tv_nsec;
-}
-
-static int fail_damaged(const struct store *store, const char *what, struct err *e)
-{
-    err_set(e, 0, EXIT_REFUSED,
-            "the store %s is damaged (%s); nothing changed, the gate stays as"
-            " it is",
-            store->path, what);
-    err_hint(e, "remove %s-journal, put back a copy of %s from a backup, then: smtpgate sync",
-             store->path, store->path);
-    return -EUCLEAN;
 }
 
 int store_verify(struct store *store, struct err *e)

@@ -391,6 +391,27 @@ static void test_counts_that_lie(void **state)
     store_close(store);
 }
 
+/* A FIFO in the journal's place would be waited for without end. */
+static void test_journal_that_waits(void **state)
+{
+    const struct place *place = *state;
+    struct store *store;
+    struct err e = {0};
+    char path[512];
+
+    clear(place);
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
+    store_close(store);
+    snprintf(path, sizeof(path), "%s/smtpgate.db-journal", place->dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, &e), -EUCLEAN);
+    assert_int_equal(store_open(place->dir, STORE_READ, &store, &e), -EUCLEAN);
+    assert_non_null(strstr(e.message, "its journal is no file"));
+    unlink(path);
+    assert_int_equal(store_open(place->dir, STORE_READ, &store, NULL), 0);
+    store_close(store);
+}
+
 /* ---- files of older versions ---- */
 
 #define OLD_ENTRY(collate)                                                                       \
@@ -1123,6 +1144,7 @@ int main(void)
         TEST(test_ends),
         TEST(test_negative_end),
         TEST(test_counts_that_lie),
+        TEST(test_journal_that_waits),
         TEST(test_migration),
         TEST(test_migration_at_once),
         TEST(test_migration_refused),
