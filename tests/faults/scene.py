@@ -87,7 +87,7 @@ class Scene:
     def mark(self):
         """A change that has nothing to do with what is looked at: it heals what it finds."""
         self.marks += 1
-        return ("set", "realm", f"mark{self.marks}.example")
+        return ("set", "realm", f"mark{self.marks}.example", "-y")
 
     # The store.
 
