@@ -11,7 +11,7 @@ import socket
 import struct
 
 from scene import (BPFFS, LISTED, MAIL, MAPS, MNT, NEW, UNLISTED, BPFTOOL, Scene, Wrong,
-                   connect_all, execute, says, until, verdicts)
+                   connect_all, execute, plain, says, until, verdicts)
 
 MAP_UPDATE, PROG_LOAD, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 2, 5, 28, 29, 34
 TYPE_XDP, ATTACH_XDP = 6, 37
@@ -262,7 +262,7 @@ def one(fault):
         doctor = scene.gate("-q", "doctor", ok=None)
         if told.code == 0 and (seen[1] == "in" or not fault.quiet):
             wrong.append("status --check says that all is well")
-        named = [line.strip() for line in doctor.out.splitlines()
+        named = [plain(line.strip()) for line in doctor.out.splitlines()
                  if line[:2].strip().isdigit() and line.split()[0] != "1"]  # 1: nobody listens
         if not named and not fault.quiet:
             wrong.append("doctor finds nothing")
