@@ -113,6 +113,7 @@ help:
 	@echo 'make unit|golden|program|e2e   one layer of the tests'
 	@echo 'make check-long    STEPS=20000 SEED=N: random commands against a model of the list; fuzzing;'
 	@echo '                   PACKETS=1000000 CASES=50000: random frames against a second parser and Linux'
+	@echo 'make check-faults  every fault of calls, store and kernel; what was seen becomes docs/FAULTS.md'
 	@echo 'make fuzz          SECONDS=60 TARGETS="who store": looks for inputs that break the parsers'
 	@echo 'make bench         BENCH_OUT=FILE: decisions of the policy service; what a dropped packet costs'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'

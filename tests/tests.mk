@@ -145,3 +145,10 @@ demo:
 .PHONY: format
 format:
 	clang-format -i $(wildcard user/*.[ch] include/*.h bpf/*.[ch] vmlinux/*.h tests/*/*.[ch])
+
+# Every fault of tests/faults, some ten minutes; what was seen becomes docs/FAULTS.md.
+.PHONY: check-faults
+check-faults:
+	@tests/deps.sh
+	@$(MAKE) --no-print-directory all
+	@tests/faults/run.py

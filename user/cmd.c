@@ -375,19 +375,31 @@ const char *cmd_find_like(const struct cmd *cmd, const char *word)
     return nearest;
 }
 
+/* Whatever was refused: the command has not begun, and its answer says so. */
+static int fail_begin(int r, struct err *e)
+{
+    size_t len = strlen(e->message);
+
+    if (e->code == EXIT_REFUSED && !strstr(e->message, "nothing changed"))
+        snprintf(e->message + len, sizeof(e->message) - len, "; nothing changed");
+    return r;
+}
+
 int cmd_begin_with(const struct cmd_context *ctx, const struct change_options *options,
                    struct change *ret_change, struct err *e)
 {
     struct change_options complete = *options;
     struct store_author author = {.command = ctx->line};
     struct actor actor;
+    int r;
 
     actor_read(&actor);
     author.uid = actor.uid;
     author.who = actor.name;
     author.origin = actor.from;
     complete.author = &author;
-    return change_begin(&complete, ret_change, e);
+    r = change_begin(&complete, ret_change, e);
+    return r < 0 ? fail_begin(r, e) : 0;
 }
 
 int cmd_begin(const struct cmd_context *ctx, struct change *ret_change, struct err *e)

@@ -134,6 +134,24 @@ static int confirm_attach(const struct cmd_context *ctx, struct change *change,
     return r;
 }
 
+/* What was attached anew could not be taken off again: whatever was said, that is the state left.
+ */
+static void say_left_attached(struct change *change, const struct sync_result *result,
+                              struct err *e)
+{
+    struct gate_link link = {0};
+    char message[sizeof(e->message)], name[CMD_NAME_MAX];
+
+    if (result->attached.replaced || gate_read_link(change->gate, result->id, &link, NULL) < 0 ||
+        link.state != GATE_LINK_HERE)
+        return;
+    snprintf(message, sizeof(message), "%.*s", (int)strcspn(e->message, ";"), e->message);
+    err_set(e, 0, e->code,
+            "%s; the program could not be taken off %s again either, which is guarded now", message,
+            text_escape(result->name, name, sizeof(name)));
+    err_hint(e, "smtpgate detach %s", name);
+}
+
 /* All or nothing: what this command attached anew is taken off again. */
 static int attach_all(const struct cmd_context *ctx, struct change *change,
                       const enum store_iface_mode *mode, struct sync_result *results,
@@ -149,8 +167,10 @@ static int attach_all(const struct cmd_context *ctx, struct change *change,
     }
     if (r == 0)
         r = change_commit(change, e);
-    for (i = 0; r < 0 && i < done; i++)
+    for (i = 0; r < 0 && i < done; i++) {
         gate_undo_attach(change->gate, results[i].id, &results[i].attached);
+        say_left_attached(change, &results[i], e);
+    }
     if (r < 0 && !change->attached)
         gate_drop_new_maps(change->gate);
     return r;
@@ -308,12 +328,22 @@ static int forget_all(const struct cmd_context *ctx, struct change *change,
     return r == 0 ? change_commit(change, e) : r;
 }
 
-/* Some are off already: that is the state left, whatever the reason was. */
+/*
+ * The one that was refused stays guarded, and is taken as wanted. Some may be off already: that is
+ * the state left, whatever the reason was.
+ */
 static int fail_half_detached(int r, const json_t *done, const char *failed, struct err *e)
 {
     const char *first = json_string_value(json_object_get(json_array_get(done, 0), "name"));
     size_t more = json_array_size(done) - 1;
 
+    if (!json_array_size(done)) {
+        err_set(e, r, e->code, "%s to take the program off %s (%s), which stays guarded",
+                e->code == EXIT_DENIED ? "not permitted" : "the kernel refused", failed,
+                strerror(-r));
+        err_hint(e, "smtpgate status shows what is attached");
+        return r;
+    }
     err_set(e, r, EXIT_REFUSED, "detached from %s%s, then the kernel refused %s: %s",
             first ? first : "an interface", more ? " and others" : "", failed, strerror(-r));
     err_hint(e, "smtpgate status shows what is attached");
@@ -338,9 +368,7 @@ static int detach_all(const struct cmd_context *ctx, struct change *change,
         if (!ctx->dry_run)
             r = gate_detach(change->gate, iface->row.id, e);
         if (r < 0)
-            return json_array_size(names)
-                       ? fail_half_detached(r, names, cmd_iface_label(iface, name), e)
-                       : r;
+            return fail_half_detached(r, names, cmd_iface_label(iface, name), e);
         cmd_iface_label(iface, name);
         if (!ctx->dry_run)
             events_send_detach(&change->author, name);

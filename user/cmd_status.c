@@ -87,6 +87,10 @@ static const char *iface_words(const struct sync_iface *iface, char *buf, size_t
     else if (!link->current)
         snprintf(buf, size, "attached, %s mode, but what it counts goes elsewhere",
                  gate_xdp_name(link->xdp));
+    else if (iface->open_here)
+        snprintf(buf, size,
+                 "attached, %s mode; ANOTHER interface is called %s now, and has no gate",
+                 gate_xdp_name(link->xdp), text_escape(iface->row.name, was, sizeof(was)));
     else
         snprintf(buf, size, "attached, %s mode%s%s%s", gate_xdp_name(link->xdp),
                  renamed ? " (was " : "",

@@ -208,6 +208,25 @@ static struct doctor_result *add_absent(struct doctor_list *list, const struct d
     return add_off(list, link, why);
 }
 
+/* The gate followed a renamed device, and what is called as that one was has none. */
+static struct doctor_result *add_namesake(struct doctor_list *list, const struct doctor_link *link,
+                                          const char *shown)
+{
+    char was[NAME_SHOWN];
+    struct doctor_result *result;
+
+    text_escape(link->iface.row.name, was, sizeof(was));
+    result = doctor_add(list, DOCTOR_WARN, 0,
+                        "%s: the gate's program is there; another device is called %s now, as this"
+                        " one was, and has no gate",
+                        shown, was);
+    doctor_set_remedy(result,
+                      "smtpgate attach %s   # or, if that one is to stay without: smtpgate"
+                      " sync",
+                      pasted(link->iface.row.name));
+    return result;
+}
+
 /* A link that lives, and which program it has. */
 static struct doctor_result *add_live(struct doctor_list *list, const struct doctor_link *link)
 {
@@ -225,6 +244,8 @@ static struct doctor_result *add_live(struct doctor_list *list, const struct doc
                             "%s: the program there decides by the pinned list, but what it counts"
                             " goes elsewhere",
                             shown);
+    } else if (live->state == GATE_LINK_HERE && link->iface.open_here) {
+        return add_namesake(list, link, shown);
     } else {
         text_escape(link->iface.row.name, was, sizeof(was));
         return doctor_add(

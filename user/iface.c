@@ -76,8 +76,11 @@ int iface_check(const char *name, uint32_t *ret_ifindex, struct err *e)
     if (strlen(name) >= IF_NAMESIZE || !*name)
         return fail_no_interface(name, e);
     ifindex = if_nametoindex(name);
-    if (!ifindex)
+    if (!ifindex && (errno == ENODEV || errno == ENXIO))
         return fail_no_interface(name, e);
+    if (!ifindex)
+        return err_set(e, -errno, EXIT_REFUSED, "cannot look for the interface %s: %s", name,
+                       strerror(errno));
     fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     memcpy(request.ifr_name, name, strlen(name));
     if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &request) < 0)

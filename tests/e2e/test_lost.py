@@ -125,6 +125,65 @@ def half_detached():
 
 
 @tap.test
+def detach_refused():
+    """a detach that the kernel refuses says that the interface stays guarded"""
+    with lab.Lab() as where:
+        client = site(where)
+        for error, code in (("EPERM", 4), ("EIO", 5)):
+            done = lab.execute(where.mail.argv(
+                "strace", "-o", "/dev/null", "-e", "trace=unlink", "-P", lab.BPFFS + "/link_1",
+                "-e", f"inject=unlink:error={error}", lab.PROGRAM, "detach", "eth0"), code,
+                env=where.env)
+            assert "off eth0" in done.err and "stays guarded" in done.err, done
+            expect(client, (LISTED, "open"), (THIRD, "timeout"))
+        where.gate("sync")
+        where.gate("status", "--check")
+
+
+@tap.test
+def attach_not_taken_back():
+    """an attach that fails and cannot be taken back says that the interface is guarded"""
+    with lab.Lab() as where:
+        client = site(where)
+        where.gate("detach", "eth0")
+        done = lab.execute(where.mail.argv(
+            "strace", "-o", "/dev/null", "-e", "trace=unlink", "-e",
+            "inject=unlink:error=EIO:when=2+", lab.PROGRAM, "attach", "eth0"), 5, env=where.env)
+        assert "eth0" in done.err and "guarded now" in done.err, done
+        assert "nothing changed" not in done.err, done
+        expect(client, (LISTED, "open"), (THIRD, "timeout"))
+        where.gate("detach", "eth0")
+        expect(client, (THIRD, "open"))
+
+
+@tap.test
+def no_descriptors():
+    """an interface that cannot be looked for is not said to be missing"""
+    with lab.Lab() as where:
+        site(where)
+        done = lab.execute(where.mail.argv(
+            "strace", "-o", "/dev/null", "-e", "trace=ioctl", "-e",
+            "inject=ioctl:error=EIO:when=4+", lab.PROGRAM, "attach", "eth0"), 5, env=where.env)
+        assert "no interface" not in done.err, done
+
+
+@tap.test
+def namesake():
+    """a gated interface renamed, and another one called as it was: status and doctor say so"""
+    with lab.Lab() as where:
+        client = site(where)
+        where.mail.ip("link set eth0 down", "link set eth0 name wan0", "link set wan0 up",
+                      "link add eth0 type veth peer name eth9", "link set eth0 up")
+        expect(client, (LISTED, "open"), (THIRD, "timeout"))
+        where.gate("status", "--check", ok=1)
+        assert "ANOTHER interface is called eth0" in where.gate("status").out
+        found = where.json("doctor", ok=(0, 1))["checks"]
+        assert any("another device is called eth0" in c.get("message", str(c)) for c in found)
+        where.gate("attach", "eth0")
+        where.gate("status", "--check")
+
+
+@tap.test
 def no_store():
     """sync invents no store: at boot its disk may not be mounted yet"""
     with lab.Lab() as where:

@@ -168,6 +168,9 @@ static void test_link(void **state)
     doctor_judge_link(&list, &link);
     assert_string_equal(list.items[0].interface, "eth0");
     expect(DOCTOR_OK, "(the device was old0)", "");
+    link.iface.open_here = true; /* another device is called old0 now */
+    doctor_judge_link(&list, &link);
+    expect(DOCTOR_WARN, "another device is called old0 now", "smtpgate attach old0 ");
     link = good_link;
     link.iface.link.in_force = link.iface.link.current = false;
     doctor_judge_link(&list, &link);

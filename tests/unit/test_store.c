@@ -478,6 +478,27 @@ static void test_trigger(void **state)
     assert_int_equal(number(place, "SELECT sum(guarded) FROM port"), 3);
 }
 
+/* A FIFO in the journal's place would be waited for without end. */
+static void test_journal_that_waits(void **state)
+{
+    const struct place *place = *state;
+    struct store *store;
+    struct err e = {0};
+    char path[512];
+
+    clear(place);
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
+    store_close(store);
+    snprintf(path, sizeof(path), "%s/smtpgate.db-journal", place->dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, &e), -EPERM);
+    assert_int_equal(store_open(place->dir, STORE_READ, &store, &e), -EPERM);
+    assert_non_null(strstr(e.message, "not a regular file"));
+    unlink(path);
+    assert_int_equal(store_open(place->dir, STORE_READ, &store, NULL), 0);
+    store_close(store);
+}
+
 /* ---- files of older versions ---- */
 
 #define OLD_ENTRY(collate)                                                                       \
@@ -1212,6 +1233,7 @@ int main(void)
         TEST(test_counts_that_lie),
         TEST(test_hostile),
         TEST(test_trigger),
+        TEST(test_journal_that_waits),
         TEST(test_migration),
         TEST(test_migration_at_once),
         TEST(test_migration_refused),
