@@ -192,7 +192,9 @@ class Tree:
                 return match.group(1).strip()
         if over_time:
             return f"no end after {TEST_LIMIT} s"
-        return f"ended with {process.returncode}" if process.returncode else None
+        if process.returncode:
+            return f"ended with {process.returncode}"
+        return None if any(line.startswith("ok") for line in said) else "no test in it"
 
     def judge(self, mutant):
         """Makes the mistake, looks who sees it, and unmakes it."""
