@@ -68,6 +68,8 @@ static struct {
     unsigned int steps;   /* that changed something in the kernel */
     unsigned int fail_at; /* the step that has no memory; 0 none */
     bool commit_fails;
+    bool writable; /* as the gate was opened */
+    bool damaged;  /* the store, if somebody looks closely */
 } world;
 
 static bool passes(const struct state *state, size_t source, size_t port, int64_t now)
@@ -119,6 +121,7 @@ static struct prefix prefix_at(size_t index)
 
 static int step_done(void)
 {
+    assert_true(world.writable);
     world.steps++;
     look();
     return 0;
@@ -382,6 +385,89 @@ void gate_adjust_clock(struct gate *gate, int64_t floor)
     (void)gate, (void)floor;
 }
 
+/* ---- how a change begins ---- */
+
+int lock_take(const char *dir, int *ret_fd, struct err *e)
+{
+    (void)dir, (void)e;
+    *ret_fd = -1;
+    return 0;
+}
+
+int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e)
+{
+    (void)bpffs, (void)e;
+    world.writable = writable;
+    *ret_gate = &world.gate;
+    return 0;
+}
+
+int gate_need_bpffs(const struct gate *gate, struct err *e)
+{
+    (void)gate, (void)e;
+    return 0;
+}
+
+int gate_make_maps(struct gate *gate, struct err *e)
+{
+    (void)gate, (void)e;
+    return 0;
+}
+
+bool gate_lacks_maps(const struct gate *gate)
+{
+    (void)gate;
+    return false;
+}
+
+bool gate_is_claimed(const struct gate *gate)
+{
+    (void)gate;
+    return true;
+}
+
+uint64_t gate_store_id(const struct gate *gate)
+{
+    return gate->store_id;
+}
+
+int64_t gate_now(const struct gate *gate, int64_t floor)
+{
+    (void)gate, (void)floor;
+    return 0;
+}
+
+int store_open(const char *dir, enum store_access mode, struct store **ret_store, struct err *e)
+{
+    (void)dir, (void)mode, (void)e;
+    *ret_store = &world.store;
+    return 0;
+}
+
+int store_begin(struct store *store, struct err *e)
+{
+    (void)store, (void)e;
+    return 0;
+}
+
+int store_verify(struct store *store, struct err *e)
+{
+    (void)store;
+    return world.damaged ? err_set(e, -EUCLEAN, EXIT_REFUSED, "damaged") : 0;
+}
+
+int store_any_wanted(struct store *store, bool *ret_any, struct err *e)
+{
+    (void)store, (void)e;
+    *ret_any = true;
+    return 0;
+}
+
+void events_send_heal(const struct events_author *author, uint64_t fixed)
+{
+    (void)author, (void)fixed;
+}
+
 /* The rest is linked and not called here. */
 
 #define NEVER(type, name, ...) \
@@ -392,26 +478,13 @@ void gate_adjust_clock(struct gate *gate, int64_t floor)
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
-NEVER(int, store_open, const char *dir, enum store_access mode, struct store **ret, struct err *e)
-NEVER(int, store_begin, struct store *store, struct err *e)
-NEVER(int, store_begin_read, struct store *store, struct err *e)
-NEVER(int, store_verify, struct store *store, struct err *e)
-NEVER(int, store_any_wanted, struct store *store, bool *ret_any, struct err *e)
 NEVER(int, store_put_iface, struct store *store, const struct store_iface *iface, uint32_t *ret_id,
       struct err *e)
+NEVER(int, store_begin_read, struct store *store, struct err *e)
 NEVER(void, store_set_author, struct store *store, const struct store_author *author, int64_t now)
-NEVER(int, gate_open, const char *bpffs, bool writable, struct gate **ret_gate, struct err *e)
-NEVER(int, gate_need_bpffs, const struct gate *gate, struct err *e)
-NEVER(int, gate_make_maps, struct gate *gate, struct err *e)
-NEVER(bool, gate_lacks_maps, const struct gate *gate)
-NEVER(bool, gate_is_claimed, const struct gate *gate)
-NEVER(uint64_t, gate_store_id, const struct gate *gate)
 NEVER(void, gate_reset_clock, struct gate *gate)
-NEVER(int64_t, gate_now, const struct gate *gate, int64_t floor)
 NEVER(int, gate_detach, struct gate *gate, uint32_t id, struct err *e)
 NEVER(int, iface_check, const char *name, uint32_t *ret_ifindex, struct err *e)
-NEVER(int, lock_take, const char *dir, int *ret_fd, struct err *e)
-NEVER(void, events_send_heal, const struct events_author *author, uint64_t fixed)
 #pragma GCC diagnostic pop
 
 /* ---- rounds ---- */
@@ -448,7 +521,7 @@ static void begin_round(bool stored)
                                         world.after.until[i]),
                              0);
     }
-    world.watching = true;
+    world.watching = world.writable = true;
 }
 
 static int commit_round(void)
@@ -463,6 +536,76 @@ static int commit_round(void)
     if (r < 0)
         store_rollback(&world.store);
     return r;
+}
+
+static bool has_stale_link(void)
+{
+    for (size_t i = 0; i < LINKS; i++)
+        if (world.gate.links[i] >= GATE_LINK_HERE && !world.gate.current[i])
+            return true;
+    return false;
+}
+
+static void random_links(void)
+{
+    for (size_t i = 0; i < LINKS; i++) {
+        world.gate.links[i] = (enum gate_link_state)(rand() % 4);
+        world.gate.current[i] = rand() % 4 > 0;
+    }
+}
+
+/* The kernel is at the store's revision, behind or ahead of it, or made from another store. */
+static void begin_with(const struct change_options *options)
+{
+    bool refused, behind;
+    struct change change;
+    struct err e = {0};
+    int r;
+
+    begin_round(true);
+    random_links();
+    world.damaged = rand() % 4 == 0;
+    world.gate.store_id = rand() % 4 ? 7 : 6;
+    world.gate.applied = (uint64_t)rand() % 4 + 9;
+    if (world.gate.applied == world.revision_after)
+        world.gate.now = world.before = world.after;
+    if (world.gate.applied == 9) /* killed in the middle */
+        world.gate.applied = 0;
+    world.revision_before = world.gate.applied;
+    refused =
+        !options->adopt && (world.gate.store_id != 7 || world.gate.applied > world.revision_after);
+    behind =
+        world.gate.applied != world.revision_after || world.gate.store_id != 7 || has_stale_link();
+
+    r = change_begin(options, &change, &e);
+    if (refused || !behind || options->dry_run || world.damaged) {
+        assert_int_equal(r, refused                                        ? -ESTALE
+                            : behind && world.damaged && !options->dry_run ? -EUCLEAN
+                                                                           : 0);
+        assert_int_equal(world.steps, 0);
+    } else {
+        assert_int_equal(r, 0);
+        assert_true(change.healed);
+        assert_true(same_state(&world.gate.now, &world.after));
+        assert_int_equal(world.gate.applied, world.revision_after);
+        assert_int_equal(world.gate.store_id, 7);
+        assert_false(has_stale_link());
+    }
+    if (refused)
+        assert_non_null(strstr(e.message, world.gate.store_id != 7 ? "another store" : "older"));
+    if (r == 0)
+        change_end(&change);
+}
+
+static void test_begin(void **state)
+{
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        const struct change_options options = {
+            .state = "state", .bpffs = "bpf", .dry_run = rand() % 2, .adopt = rand() % 2};
+
+        begin_with(&options);
+    }
 }
 
 static void test_commit(void **state)
@@ -519,10 +662,7 @@ static void test_sync(void **state)
         begin_round(true);
         world.gate.store_id = (uint64_t)rand() % 2 + 6;
         world.gate.filled = rand() % 2;
-        for (size_t i = 0; i < LINKS; i++) {
-            world.gate.links[i] = (enum gate_link_state)(rand() % 4);
-            world.gate.current[i] = rand() % 2;
-        }
+        random_links();
         check = compare();
         differ = check.missing + check.surplus + check.differing;
         assert_int_equal(check.present, world.gate.filled);
@@ -539,8 +679,7 @@ static void test_sync(void **state)
         assert_int_equal(sync_live_links(&world.store, &world.gate, NULL), 0);
         assert_int_equal(world.gate.applied, world.revision_after);
         assert_true(same_state(&world.gate.now, &world.after));
-        for (size_t i = 0; i < LINKS; i++)
-            assert_true(world.gate.current[i] || world.gate.links[i] < GATE_LINK_HERE);
+        assert_false(has_stale_link());
         check = compare();
         assert_true(sync_is_equal(&check));
     }
@@ -573,9 +712,8 @@ static void test_sync_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commit),
-        cmocka_unit_test(test_commit_fails),
-        cmocka_unit_test(test_sync),
+        cmocka_unit_test(test_begin),        cmocka_unit_test(test_commit),
+        cmocka_unit_test(test_commit_fails), cmocka_unit_test(test_sync),
         cmocka_unit_test(test_sync_fails),
     };
 
