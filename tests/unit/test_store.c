@@ -1114,6 +1114,64 @@ static void test_commit_faults(void **state)
     }
 }
 
+/* ---- what a commit waits for, and who else may begin one ---- */
+
+static struct {
+    bool journal_gone; /* the commit has taken effect */
+    bool durable;      /* and the directory was opened after that, to be synced */
+} seen;
+
+static int watched_unlink(const char *path)
+{
+    seen.journal_gone = true;
+    seen.durable = false;
+    return unlink(path);
+}
+
+static int watched_directory(const char *path, int *ret_fd)
+{
+    char dir[4096];
+
+    snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
+    seen.durable = seen.journal_gone;
+    *ret_fd = open(dir, O_RDONLY | O_CLOEXEC);
+    return *ret_fd < 0 ? SQLITE_CANTOPEN : SQLITE_OK;
+}
+
+static void test_commit_reaches_the_directory(void **state)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+
+    next_id(*state);
+    memset(&seen, 0, sizeof(seen));
+    vfs->xSetSystemCall(vfs, "unlink", (sqlite3_syscall_ptr)(void (*)(void))watched_unlink);
+    vfs->xSetSystemCall(vfs, "openDirectory",
+                        (sqlite3_syscall_ptr)(void (*)(void))watched_directory);
+    assert_int_equal(add_many(*state), 0);
+    vfs->xSetSystemCall(vfs, "unlink", NULL);
+    vfs->xSetSystemCall(vfs, "openDirectory", NULL);
+    assert_true(seen.journal_gone);
+    assert_true(seen.durable);
+}
+
+/* Whoever begins a change has the store to himself from then on, not from the first write. */
+static void test_one_change_at_a_time(void **state)
+{
+    const struct place *place = *state;
+    struct store *first, *second;
+    struct err e = {0};
+
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &first, NULL), 0);
+    assert_int_equal(store_open_within(place->dir, STORE_WRITE, 0, &second, NULL), 0);
+    assert_int_equal(store_begin(first, NULL), 0);
+    assert_int_equal(store_begin(second, &e), -EBUSY);
+    assert_int_equal(e.code, EXIT_BUSY);
+    store_rollback(first);
+    assert_int_equal(store_begin(second, NULL), 0);
+    store_close(second);
+    store_close(first);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -1129,6 +1187,8 @@ int main(void)
         TEST(test_migration_killed),
         TEST(test_migration_failing),
         TEST(test_commit_faults),
+        TEST(test_commit_reaches_the_directory),
+        TEST(test_one_change_at_a_time),
     };
 
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
