@@ -348,6 +348,38 @@ static void test_negative_end(void **state)
     store_close(store);
 }
 
+static int take_prefix(const struct prefix *prefix, int64_t until, void *arg)
+{
+    (void)prefix, (void)until, (void)arg;
+    return 0;
+}
+
+/* A prefix with bits beyond its length: none of ours, and the kernel would cut them off. */
+static void test_bits_beyond(void **state)
+{
+    const struct place *place = *state;
+    struct account host = {0};
+    struct err e = {0};
+    struct store *store;
+    struct who who;
+    int64_t id;
+    sqlite3 *db;
+
+    next_id(place);
+    assert_int_equal(who_parse("192.0.2.0/24", &who, NULL), 0);
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
+    assert_int_equal(store_begin(store, NULL), 0);
+    assert_int_equal(add_entry(store, &who, &host, "", 1, &id), 0);
+    assert_int_equal(store_commit(store, NULL), 0);
+    assert_int_equal(store_each_prefix(store, take_prefix, NULL, NULL), 0);
+    db = open_sql(place);
+    run(db, "UPDATE prefix SET addr = x'c0000201' WHERE len = 24");
+    sqlite3_close(db);
+    assert_int_equal(store_each_prefix(store, take_prefix, NULL, &e), -EUCLEAN);
+    assert_non_null(strstr(e.message, "table prefix"));
+    store_close(store);
+}
+
 /* What is counted apart has to fit. */
 static void test_counts_that_lie(void **state)
 {
@@ -1180,6 +1212,7 @@ int main(void)
         TEST(test_references),
         TEST(test_ends),
         TEST(test_negative_end),
+        TEST(test_bits_beyond),
         TEST(test_counts_that_lie),
         TEST(test_migration),
         TEST(test_migration_at_once),
