@@ -487,6 +487,18 @@ int gate_need_bpffs(const struct gate *gate, struct err *e)
     return 0;
 }
 
+int gate_check_owner(const struct gate *gate, struct err *e)
+{
+    (void)gate, (void)e;
+    return 0;
+}
+
+bool gate_is_hidden(const struct gate *gate)
+{
+    (void)gate;
+    return false;
+}
+
 int gate_make_maps(struct gate *gate, struct err *e)
 {
     (void)gate, (void)e;
@@ -559,6 +571,8 @@ void events_send_heal(const struct events_author *author, uint64_t fixed)
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 NEVER(int, store_put_iface, struct store *store, const struct store_iface *iface, uint32_t *ret_id,
       struct err *e)
+NEVER(int, gate_open_if_permitted, const char *bpffs, struct gate **ret_gate, struct err *e)
+NEVER(int, gate_fail_hidden, struct err *e)
 NEVER(int, store_begin_read, struct store *store, struct err *e)
 NEVER(void, store_set_author, struct store *store, const struct store_author *author, int64_t now)
 NEVER(void, gate_reset_clock, struct gate *gate)
