@@ -24,14 +24,14 @@
 #define __type(name, value) typeof(value) *(name)
 
 static void *lookup(const void *map, const void *key);
-static long update(const void *key, const void *value);
+static long update(const void *key, const void *value, __u64 flags);
 static __u64 boot_ns(void);
 static __u64 jiffies(void);
 
-#define bpf_map_lookup_elem(map, key)                lookup((map), (key))
-#define bpf_map_update_elem(map, key, value, noexst) update((key), (value))
-#define bpf_ktime_get_boot_ns()                      boot_ns()
-#define bpf_jiffies64()                              jiffies()
+#define bpf_map_lookup_elem(map, key)               lookup((map), (key))
+#define bpf_map_update_elem(map, key, value, flags) update((key), (value), (flags))
+#define bpf_ktime_get_boot_ns()                     boot_ns()
+#define bpf_jiffies64()                             jiffies()
 
 #include "sources.h"
 
@@ -90,11 +90,11 @@ static void *lookup(const void *map, const void *key)
     return kernel.rows[at].used ? &kernel.rows[at].value : NULL;
 }
 
-static long update(const void *key, const void *value)
+static long update(const void *key, const void *value, __u64 flags)
 {
     __u32 at = find_row(key);
 
-    if (kernel.rows[at].used)
+    if (kernel.rows[at].used && flags == BPF_NOEXIST)
         return -1;
     assert_true(kernel.inserted < ROWS / 2);
     kernel.rows[at].used = true;
