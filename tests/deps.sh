@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Installs what building, testing and the demo need (Debian 12 and later), if it is missing.
+# Further packages may be named: what "make coverage" needs is of no use elsewhere.
 # Never starts a service: Postfix and Dovecot are run by the tests from private directories.
 set -euo pipefail
 
@@ -20,6 +21,8 @@ packages=(
     postfix dovecot-core sasl2-bin libsasl2-modules openssl swaks libnet-ssleay-perl
     libio-socket-inet6-perl systemd
 )
+
+packages+=("$@")
 
 missing=()
 for package in "${packages[@]}"; do

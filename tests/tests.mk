@@ -152,3 +152,47 @@ check-faults:
 	@tests/deps.sh
 	@$(MAKE) --no-print-directory all
 	@tests/faults/run.py
+# Mistakes made on purpose, each in a copy of the tree: long. Only a whole run writes the page.
+MUTANTS_OUT ?= $(if $(ONLY),,docs/MUTANTS.md)
+.PHONY: mutants
+mutants:
+	@tests/deps.sh
+	@$(MAKE) --no-print-directory check-build
+	@MUTANTS_OUT=$(MUTANTS_OUT) tests/mutation/run.py $(ONLY)
+
+# Which lines the tests run. What fails on the way (a program for nobody cannot write its counts
+# here) is no concern of this target.
+COV := -O0 -g --coverage
+COV_OBJ := $(USER_SRC:user/%.c=$(BUILD)/cov/%.o)
+COV_BIN := $(UNIT_BIN:$(BUILD)/unit/%=$(BUILD)/cov/unit/%)
+COVERAGE_RUNS ?= $(GOLDEN_RUNS) $(addprefix tests/e2e/test_,attach.py heal.py time.py modes.py undo.py \
+	doctor.py doctor_host.py metrics.py policy.py watch.py log.py)
+$(BUILD)/cov/%.o: user/%.c Makefile | $(BUILD)/smtpgate.skel.h
+	@mkdir -p $(@D)
+	@echo "  CC $@"; $(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) $(COV) -MMD -MP -c -o $@ $<
+$(BUILD)/cov/smtpgate: $(COV_OBJ)
+	@echo "  LD $@"; $(CC) $(COV) -o $@ $^ $(LIBS)
+-include $(COV_OBJ:.o=.d)
+$(BUILD)/cov/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h user/*.c user/*.h bpf/*.h) \
+		include/smtpgate_abi.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) -Ibpf -std=gnu11 $(WARN) $(COV) -o $@ $< \
+		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \
+		-lcmocka $(shell sed -n 's|^// LIBS: ||p' $<)
+.PHONY: coverage
+coverage: all $(BUILD)/shift_clock.so $(BUILD)/gate_sources $(BUILD)/cov/smtpgate $(COV_BIN)
+	@tests/deps.sh gcovr
+	@find $(BUILD)/cov -name '*.gcda' -delete
+	-@tests/run $(COV_BIN)
+	-@SMTPGATE=$(CURDIR)/$(BUILD)/cov/smtpgate tests/run $(COVERAGE_RUNS)
+	@mkdir -p $(BUILD)/coverage
+	@gcovr -r . --object-directory $(BUILD)/cov -f user/ -f bpf/ --exclude-throw-branches \
+		--html-details $(BUILD)/coverage/index.html --txt $(BUILD)/coverage/coverage.txt $(BUILD)/cov
+	@cat $(BUILD)/coverage/coverage.txt
+
+# Half a minute of CPU: too much for every check. What it is wrong about is named in the script.
+.PHONY: analyze
+analyze: export CC := $(CC)
+analyze: export FLAGS = $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g
+analyze: $(BUILD)/smtpgate.skel.h
+	@tests/analyze.py

@@ -477,6 +477,8 @@ static void mark(int map, const struct sg_key6 *key)
 {
     struct prefix prefix = {.len = (uint8_t)key->prefixlen};
 
+    if (!blocks->head.filled)
+        return;
     prefix.addr.family = map == bpf_map__fd(skel->maps.allow4) ? ADDR_IP4 : ADDR_IP6;
     memcpy(prefix.addr.bytes, key->addr, sizeof(prefix.addr.bytes));
     blocks_mark(blocks->cells, blocks->head.seed, &prefix);

@@ -348,6 +348,38 @@ static void test_negative_end(void **state)
     store_close(store);
 }
 
+static int take_prefix(const struct prefix *prefix, int64_t until, void *arg)
+{
+    (void)prefix, (void)until, (void)arg;
+    return 0;
+}
+
+/* A prefix with bits beyond its length: none of ours, and the kernel would cut them off. */
+static void test_bits_beyond(void **state)
+{
+    const struct place *place = *state;
+    struct account host = {0};
+    struct err e = {0};
+    struct store *store;
+    struct who who;
+    int64_t id;
+    sqlite3 *db;
+
+    next_id(place);
+    assert_int_equal(who_parse("192.0.2.0/24", &who, NULL), 0);
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
+    assert_int_equal(store_begin(store, NULL), 0);
+    assert_int_equal(add_entry(store, &who, &host, "", 1, &id), 0);
+    assert_int_equal(store_commit(store, NULL), 0);
+    assert_int_equal(store_each_prefix(store, take_prefix, NULL, NULL), 0);
+    db = open_sql(place);
+    run(db, "UPDATE prefix SET addr = x'c0000201' WHERE len = 24");
+    sqlite3_close(db);
+    assert_int_equal(store_each_prefix(store, take_prefix, NULL, &e), -EUCLEAN);
+    assert_non_null(strstr(e.message, "table prefix"));
+    store_close(store);
+}
+
 /* What is counted apart has to fit. */
 static void test_counts_that_lie(void **state)
 {
@@ -1222,6 +1254,64 @@ static void test_commit_faults(void **state)
     }
 }
 
+/* ---- what a commit waits for, and who else may begin one ---- */
+
+static struct {
+    bool journal_gone; /* the commit has taken effect */
+    bool durable;      /* and the directory was opened after that, to be synced */
+} seen;
+
+static int watched_unlink(const char *path)
+{
+    seen.journal_gone = true;
+    seen.durable = false;
+    return unlink(path);
+}
+
+static int watched_directory(const char *path, int *ret_fd)
+{
+    char dir[4096];
+
+    snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
+    seen.durable = seen.journal_gone;
+    *ret_fd = open(dir, O_RDONLY | O_CLOEXEC);
+    return *ret_fd < 0 ? SQLITE_CANTOPEN : SQLITE_OK;
+}
+
+static void test_commit_reaches_the_directory(void **state)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+
+    next_id(*state);
+    memset(&seen, 0, sizeof(seen));
+    vfs->xSetSystemCall(vfs, "unlink", (sqlite3_syscall_ptr)(void (*)(void))watched_unlink);
+    vfs->xSetSystemCall(vfs, "openDirectory",
+                        (sqlite3_syscall_ptr)(void (*)(void))watched_directory);
+    assert_int_equal(add_many(*state), 0);
+    vfs->xSetSystemCall(vfs, "unlink", NULL);
+    vfs->xSetSystemCall(vfs, "openDirectory", NULL);
+    assert_true(seen.journal_gone);
+    assert_true(seen.durable);
+}
+
+/* Whoever begins a change has the store to himself from then on, not from the first write. */
+static void test_one_change_at_a_time(void **state)
+{
+    const struct place *place = *state;
+    struct store *first, *second;
+    struct err e = {0};
+
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &first, NULL), 0);
+    assert_int_equal(store_open_within(place->dir, STORE_WRITE, 0, &second, NULL), 0);
+    assert_int_equal(store_begin(first, NULL), 0);
+    assert_int_equal(store_begin(second, &e), -EBUSY);
+    assert_int_equal(e.code, EXIT_BUSY);
+    store_rollback(first);
+    assert_int_equal(store_begin(second, NULL), 0);
+    store_close(second);
+    store_close(first);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -1230,6 +1320,7 @@ int main(void)
         TEST(test_references),
         TEST(test_ends),
         TEST(test_negative_end),
+        TEST(test_bits_beyond),
         TEST(test_counts_that_lie),
         TEST(test_hostile),
         TEST(test_trigger),
@@ -1240,6 +1331,8 @@ int main(void)
         TEST(test_migration_killed),
         TEST(test_migration_failing),
         TEST(test_commit_faults),
+        TEST(test_commit_reaches_the_directory),
+        TEST(test_one_change_at_a_time),
     };
 
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
