@@ -63,6 +63,15 @@ $(BUILD)/flood.skel.h: tests/bench/flood.bpf.c vmlinux/vmlinux.h
 	$(CLANG) $(BPF_CFLAGS) -c -o $(BUILD)/flood.bpf.o $<
 	$(BPFTOOL) gen skeleton $(BUILD)/flood.bpf.o name flood_bpf >$@
 
+$(BUILD)/plain.skel.h: tests/bench/plain.bpf.c vmlinux/vmlinux.h
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -c -o $(BUILD)/plain.bpf.o $<
+	$(BPFTOOL) gen skeleton $(BUILD)/plain.bpf.o name plain_bpf >$@
+
+$(BUILD)/bench_flood: tests/bench/flood.c tests/bench/addresses.c $(wildcard tests/bench/*.h) \
+		$(BUILD)/flood.skel.h $(BUILD)/plain.skel.h
+	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $(filter %.c,$^) -lbpf -lelf -lz
+
 $(BUILD)/bench_verdict: tests/bench/verdict.c $(BUILD)/flood.skel.h $(BUILD)/smtpgate.skel.h
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $< -lbpf -lelf -lz
 
@@ -93,7 +102,7 @@ deps:
 
 .PHONY: check-build
 check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
-	$(BUILD)/gate_sources $(BUILD)/bench_verdict
+	$(BUILD)/gate_sources $(BUILD)/bench_verdict $(BUILD)/bench_flood
 
 .PHONY: unit golden program e2e lint
 unit: $(UNIT_BIN)
