@@ -72,6 +72,10 @@ $(BUILD)/bench_flood: tests/bench/flood.c tests/bench/addresses.c $(wildcard tes
 		$(BUILD)/flood.skel.h $(BUILD)/plain.skel.h
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $(filter %.c,$^) -lbpf -lelf -lz
 
+$(BUILD)/bench_lookup: tests/bench/lookup.c tests/bench/addresses.c $(wildcard tests/bench/*.h) \
+		$(BUILD)/flood.skel.h $(BUILD)/plain.skel.h
+	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $(filter %.c,$^) -lbpf -lelf -lz
+
 $(BUILD)/bench_gaps: tests/bench/gaps.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -o $@ $< -pthread
@@ -111,7 +115,7 @@ deps:
 .PHONY: check-build
 check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
 	$(BUILD)/gate_sources $(BUILD)/bench_verdict $(BUILD)/bench_flood \
-	$(BUILD)/bench_gaps $(BUILD)/bench_clock
+	$(BUILD)/bench_gaps $(BUILD)/bench_clock $(BUILD)/bench_lookup
 
 .PHONY: unit golden program e2e lint
 unit: $(UNIT_BIN)

@@ -14,7 +14,6 @@
  */
 #include <errno.h>
 #include <net/if.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +26,7 @@
 #include <bpf/libbpf.h>
 
 #include "addresses.h"
+#include "bench.h"
 #include "flood.skel.h"
 #include "frames.h"
 #include "plain.h"
@@ -36,12 +36,6 @@
 /* Few enough for all the pages to stay in the pool's own cache. */
 #define BATCH       32
 #define DEVICES_MAX 256
-
-static void fail(const char *what)
-{
-    fprintf(stderr, "flood: %s: %s\n", what, strerror(errno));
-    exit(2);
-}
 
 static void wait_for_end(void)
 {
@@ -80,18 +74,6 @@ static int hold(const char *name, const char *iface, const struct list *list)
         attach(flood->progs.nothing, iface);
     }
     return 0;
-}
-
-/* Alone on its CPU, so that what else runs there is no part of the rate. */
-static void take_cpu(long cpu)
-{
-    const struct sched_param priority = {.sched_priority = 1};
-    cpu_set_t cpus;
-
-    CPU_ZERO(&cpus);
-    CPU_SET((size_t)cpu, &cpus);
-    if (sched_setaffinity(0, sizeof(cpus), &cpus) || sched_setscheduler(0, SCHED_FIFO, &priority))
-        fail("CPU");
 }
 
 struct sender {
