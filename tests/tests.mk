@@ -124,7 +124,7 @@ golden: $(BUILD)/asan/smtpgate
 	tests/run $(GOLDEN_RUNS)
 program: $(BUILD)/progrun
 	tests/run $(PROGRAM_RUNS)
-e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so $(BUILD)/gate_sources
+e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so $(BUILD)/gate_sources $(BUILD)/bench_flood
 	tests/run $(E2E_RUNS)
 lint: all
 	TIDY_NODES=225000 tests/run $(CHECK_RUNS)
@@ -142,9 +142,9 @@ CHANGES ?= 10000
 .PHONY: check-long
 check-long:
 	@tests/deps.sh
-	@$(MAKE) --no-print-directory all
-	@STEPS=$(STEPS) CHANGES=$(CHANGES) RUNS=200000 TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
-		tests/e2e/test_stream.py
+	@$(MAKE) --no-print-directory all $(BUILD)/bench_flood
+	@STEPS=$(STEPS) CHANGES=$(CHANGES) FLOOD_CHANGES=1000 RUNS=200000 TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
+		tests/e2e/test_stream.py tests/e2e/test_flood.py
 
 .PHONY: demo
 demo:

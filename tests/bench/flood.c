@@ -5,6 +5,7 @@
  *   flood list 4|6 COUNT              prints the list
  *   flood hold limit|plain IFACE 4|6 COUNT   attaches the program, until stdin ends
  *   flood send 4|6 COUNT MAC CPU      does what it is told on stdin, a line each:
+ *   (CPU -1: any, and no faster than others let it be)
  *       sources KIND                  "ok"
  *       run IFINDEX MS                sends flat out; "SENT NANOSECONDS"
  *       count IFINDEX N               sends so many frames; "N NANOSECONDS"
@@ -164,7 +165,8 @@ static int serve(const struct list *list, const char *mac, long cpu)
     if (sender.sources == MAP_FAILED)
         fail("sources");
     sources_make(list, KIND_RANDOM, sender.sources);
-    take_cpu(cpu);
+    if (cpu >= 0)
+        take_cpu(cpu);
     puts("ok");
     fflush(stdout);
     while (fgets(line, sizeof(line), stdin))
