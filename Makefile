@@ -95,7 +95,7 @@ install: all
 		install -d $(DESTDIR)$(PREFIX)/share/doc/smtpgate/$$place || exit 1; \
 	done
 	install -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/smtpgate/
-	install -m 0644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/smtpgate/docs/
+	install -m 0644 docs/*.md $(wildcard docs/*.svg) $(DESTDIR)$(PREFIX)/share/doc/smtpgate/docs/
 	for file in relay/*.md relay/*/*; do \
 		install -m 0644 $$file $(DESTDIR)$(PREFIX)/share/doc/smtpgate/$$file || exit 1; \
 	done
@@ -113,6 +113,6 @@ help:
 	@echo 'make unit|golden|program|e2e   one layer of the tests'
 	@echo 'make check-long    STEPS=20000 SEED=N: random commands against a model of the list; fuzzing'
 	@echo 'make fuzz          SECONDS=60: looks for inputs that break the parsers'
-	@echo 'make bench         BENCH_OUT=FILE: decisions of the policy service; what a dropped packet costs'
+	@echo 'make bench         BENCH_OUT=FILE BENCH_ONLY=flood,..: beside nftables, ipset and xdp-filter; the policy service'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean'

@@ -52,11 +52,12 @@ $(BUILD)/shift_clock.so: tests/e2e/shift_clock.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -fPIC -shared -o $@ $<
 
-# Numbers, not tests: on a machine that does nothing else. BENCH_OUT=FILE also writes Markdown.
+# Numbers, not tests: on a machine that does nothing else. BENCH_OUT=FILE also writes Markdown, with
+# a plot beside it; BENCH_ONLY=flood,lookup,verdict,control,policy some of them.
 .PHONY: bench
-bench: all $(BUILD)/policy_load $(BUILD)/bench_verdict
-	@tests/bench/policy.py
-	@$(BUILD)/bench_verdict
+bench: all $(addprefix $(BUILD)/,policy_load bench_verdict bench_flood bench_lookup bench_gaps bench_clock)
+	@tests/deps.sh
+	@tests/bench/all.py
 
 $(BUILD)/flood.skel.h: tests/bench/flood.bpf.c vmlinux/vmlinux.h
 	@mkdir -p $(@D)
