@@ -92,7 +92,8 @@ class Smtpgate(Contender):
         self.site.gate("-q", "set", "limit", "none")
         lab.execute(self.site.command("-q", "-y", "import", "-"), stdin="\n".join(entries) + "\n",
                     env=self.site.env, timeout=PATIENCE)
-        self.site.gate("-q", "attach", DEVICE, "--mode", "native")
+        lab.execute(self.site.command("-q", "attach", DEVICE, "--mode", "native"), env=self.site.env,
+                    timeout=PATIENCE)
 
 
 class NftNetdev(Contender):
@@ -333,25 +334,30 @@ def parse_options():
     return parser.parse_args()
 
 
+def write(results, notes):
+    """Where it was asked for."""
+    if os.environ.get("BENCH_OUT"):
+        pathlib.Path(os.environ["BENCH_OUT"]).write_text(
+            "".join(f"- {n}\n" for n in notes) + "\n" + "\n".join(table(results)) + "\n", "utf-8")
+    if os.environ.get("BENCH_SVG"):
+        pathlib.Path(os.environ["BENCH_SVG"]).write_text(plot.flood(results, notes), "utf-8")
+
+
 def main():
+    """All of it."""
     options = parse_options()
     classes = [c for c in CONTENDERS if c.name in options.only.split(",")]
-    load = os.getloadavg()[0]
+    notes = [f"{machine()}; load average {os.getloadavg()[0]:.2f} before",
+             f"medians of {options.rounds} interleaved turns of {options.milliseconds} ms; sender on"
+             f" CPU {options.cpu}, receiver polled "
+             + ("by a thread on the other CPU" if options.threaded else "by the same CPU")]
     results = {}
     for family in map(int, options.families.split(",")):
         for size in map(int, options.sizes.split(",")):
             found = run_case(family, size, classes, options)
             results.update(found)
             print("\n".join(table(found)[2:]), flush=True)
-    notes = [f"{machine()}; load average {load:.2f} before",
-             f"medians of {options.rounds} interleaved turns of {options.milliseconds} ms; sender on"
-             f" CPU {options.cpu}, receiver polled "
-             + ("by a thread on the other CPU" if options.threaded else "by the same CPU")]
-    if os.environ.get("BENCH_OUT"):
-        pathlib.Path(os.environ["BENCH_OUT"]).write_text(
-            "".join(f"- {n}\n" for n in notes) + "\n" + "\n".join(table(results)) + "\n", "utf-8")
-    if os.environ.get("BENCH_SVG"):
-        pathlib.Path(os.environ["BENCH_SVG"]).write_text(plot.flood(results, notes), "utf-8")
+            write(results, notes)
 
 
 if __name__ == "__main__":
