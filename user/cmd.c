@@ -459,13 +459,14 @@ void cmd_say_opened(const struct cmd_context *ctx, const struct store_settings *
 const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX])
 {
     char who[WHO_TEXT_MAX], account[CMD_ACCOUNT_MAX], until[OUT_TIME_MAX];
-    bool remark = entry->remark[0];
+    char remark[REMARK_MAX + 1];
 
+    text_escape(entry->remark, remark, sizeof(remark));
     text_escape(entry->account, account, sizeof(account));
     out_local_time(entry->expires, until);
     snprintf(buf, CMD_ENTRY_MAX, "#%lld %s%s%s%s%s%s%s%s", (long long)entry->id,
              who_print(&entry->who, who), *account ? " of account " : "", account,
-             *until ? " until " : "", until, remark ? " (" : "", entry->remark, remark ? ")" : "");
+             *until ? " until " : "", until, *remark ? " (" : "", remark, *remark ? ")" : "");
     return buf;
 }
 

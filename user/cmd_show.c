@@ -82,6 +82,7 @@ static void show_entry(struct listing *listing, const struct store_entry *entry,
 {
     const struct out *out = &listing->ctx->out;
     char created[OUT_TIME_MAX], seen[OUT_TIME_MAX], end[OUT_TIME_MAX + 16];
+    char account[4 * ACCOUNT_MAX + 1], remark[4 * REMARK_MAX + 1];
     int width = listing->account_width;
 
     if (listing->shown == 0)
@@ -90,13 +91,11 @@ static void show_entry(struct listing *listing, const struct store_entry *entry,
                  "REMARK");
     out_local_time(entry->created, created);
     out_local_time((int64_t)use->last_seen, seen);
+    text_escape(*entry->account ? entry->account : "-", account, sizeof(account));
+    text_escape(entry->remark, remark, sizeof(remark));
     out_text(out, "#%-4lld %-30s %-*s%-16s %-*s %-16s %11llu%s%s\n", (long long)entry->id, who,
-             width,
-             !width            ? ""
-             : *entry->account ? entry->account
-                               : "-",
-             created, END_WIDTH, end_words(listing, entry, end), *seen ? seen : "-",
-             (unsigned long long)use->connections, *entry->remark ? "  " : "", entry->remark);
+             width, width ? account : "", created, END_WIDTH, end_words(listing, entry, end),
+             *seen ? seen : "-", (unsigned long long)use->connections, *remark ? "  " : "", remark);
 }
 
 static void stream_entry(struct listing *listing, const struct store_entry *entry, const char *who,

@@ -1485,8 +1485,8 @@ static int fail_attach(int r, uint32_t ifindex, const char *name, enum gate_xdp 
     return r;
 }
 
-static int make_link(struct gate *gate, uint32_t id, int prog_fd, uint32_t ifindex,
-                     enum gate_xdp xdp)
+static int make_link_once(struct gate *gate, uint32_t id, int prog_fd, uint32_t ifindex,
+                          enum gate_xdp xdp)
 {
     LIBBPF_OPTS(bpf_link_create_opts, opts,
                 .flags = xdp == GATE_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
@@ -1499,6 +1499,34 @@ static int make_link(struct gate *gate, uint32_t id, int prog_fd, uint32_t ifind
     if (bpf_obj_pin(fd, path) < 0)
         return -errno;
     return 0;
+}
+
+/* By name: the program of a link whose pin is gone has no other. */
+static bool carries_gate(uint32_t ifindex)
+{
+    struct gate_device device;
+
+    gate_read_device(ifindex, &device);
+    return !strcmp(device.name, "smtpgate");
+}
+
+/*
+ * The kernel takes a link off its device some time after its pin has gone, by a work queue: whoever
+ * detaches and attaches at once would find the gate itself in the way.
+ */
+static int make_link(struct gate *gate, uint32_t id, int prog_fd, uint32_t ifindex,
+                     enum gate_xdp xdp)
+{
+    struct timespec pause = {.tv_nsec = 5000000};
+    unsigned int tries;
+    int r = make_link_once(gate, id, prog_fd, ifindex, xdp);
+
+    for (tries = 0; r == -EBUSY && tries < 6 && carries_gate(ifindex); tries++) {
+        nanosleep(&pause, NULL);
+        pause.tv_nsec *= 2;
+        r = make_link_once(gate, id, prog_fd, ifindex, xdp);
+    }
+    return r;
 }
 
 /* What a driver says when it cannot, as opposed to when somebody is in the way. */
