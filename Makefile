@@ -95,7 +95,7 @@ install: all
 		install -d $(DESTDIR)$(PREFIX)/share/doc/smtpgate/$$place || exit 1; \
 	done
 	install -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/smtpgate/
-	install -m 0644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/smtpgate/docs/
+	install -m 0644 docs/*.md $(wildcard docs/*.svg) $(DESTDIR)$(PREFIX)/share/doc/smtpgate/docs/
 	for file in relay/*.md relay/*/*; do \
 		install -m 0644 $$file $(DESTDIR)$(PREFIX)/share/doc/smtpgate/$$file || exit 1; \
 	done
@@ -118,6 +118,6 @@ help:
 	@echo 'make mutants       ONLY=NAME: makes mistakes in a copy of the program; do the tests see them?'
 	@echo 'make coverage      build/coverage/index.html: which lines the tests run'
 	@echo 'make analyze       gcc -fanalyzer over the command-line program'
-	@echo 'make bench         BENCH_OUT=FILE: decisions of the policy service; what a dropped packet costs'
+	@echo 'make bench         BENCH_OUT=FILE BENCH_ONLY=flood,..: beside nftables, ipset and xdp-filter'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean'

@@ -13,6 +13,8 @@ packages=(
     # libclang-rt-dev goes with the version that clang is, as both come from the same defaults
     libcmocka-dev libclang-rt-dev clang-format clang-tidy cppcheck shellcheck python3 strace valgrind sqlite3
     iproute2 ethtool procps util-linux git ca-certificates nftables iptables tmux
+    # benches
+    ipset xdp-tools
     # man page, completions, JSON Schemas
     scdoc mandoc zsh fish bash-completion python3-jsonschema
     # metrics as others read them

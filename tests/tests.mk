@@ -60,16 +60,38 @@ $(BUILD)/shift_clock.so: tests/e2e/shift_clock.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -fPIC -shared -o $@ $<
 
-# Numbers, not tests: on a machine that does nothing else. BENCH_OUT=FILE also writes Markdown.
+# Numbers, not tests: on a machine that does nothing else. BENCH_OUT=FILE also writes Markdown, with
+# a plot beside it; BENCH_ONLY=flood,lookup,verdict,control,policy some of them.
 .PHONY: bench
-bench: all $(BUILD)/policy_load $(BUILD)/bench_verdict
-	@tests/bench/policy.py
-	@$(BUILD)/bench_verdict
+bench: all $(addprefix $(BUILD)/,policy_load bench_verdict bench_flood bench_lookup bench_gaps bench_clock)
+	@tests/deps.sh
+	@tests/bench/all.py
 
 $(BUILD)/flood.skel.h: tests/bench/flood.bpf.c vmlinux/vmlinux.h
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_CFLAGS) -c -o $(BUILD)/flood.bpf.o $<
 	$(BPFTOOL) gen skeleton $(BUILD)/flood.bpf.o name flood_bpf >$@
+
+$(BUILD)/plain.skel.h: tests/bench/plain.bpf.c vmlinux/vmlinux.h
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -c -o $(BUILD)/plain.bpf.o $<
+	$(BPFTOOL) gen skeleton $(BUILD)/plain.bpf.o name plain_bpf >$@
+
+$(BUILD)/bench_flood: tests/bench/flood.c tests/bench/addresses.c $(wildcard tests/bench/*.h) \
+		$(BUILD)/flood.skel.h $(BUILD)/plain.skel.h
+	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $(filter %.c,$^) -lbpf -lelf -lz
+
+$(BUILD)/bench_lookup: tests/bench/lookup.c tests/bench/addresses.c $(wildcard tests/bench/*.h) \
+		$(BUILD)/flood.skel.h $(BUILD)/plain.skel.h
+	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $(filter %.c,$^) -lbpf -lelf -lz
+
+$(BUILD)/bench_gaps: tests/bench/gaps.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -o $@ $< -pthread
+
+$(BUILD)/bench_clock: tests/bench/clock.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -g -o $@ $<
 
 $(BUILD)/bench_verdict: tests/bench/verdict.c $(BUILD)/flood.skel.h $(BUILD)/smtpgate.skel.h
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $< -lbpf -lelf -lz
@@ -102,7 +124,8 @@ deps:
 
 .PHONY: check-build
 check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/parse_host $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
-	$(BUILD)/gate_sources $(BUILD)/bench_verdict
+	$(BUILD)/gate_sources $(BUILD)/bench_verdict $(BUILD)/bench_flood \
+	$(BUILD)/bench_gaps $(BUILD)/bench_clock $(BUILD)/bench_lookup
 
 .PHONY: unit golden program e2e lint
 unit: $(UNIT_BIN)
@@ -111,7 +134,7 @@ golden: $(BUILD)/asan/smtpgate
 	tests/run $(GOLDEN_RUNS)
 program: $(BUILD)/progrun $(BUILD)/parse_host
 	tests/run $(PROGRAM_RUNS)
-e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so $(BUILD)/gate_sources
+e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so $(BUILD)/gate_sources $(BUILD)/bench_flood
 	tests/run $(E2E_RUNS)
 lint: all
 	TIDY_NODES=225000 tests/run $(CHECK_RUNS)
@@ -131,10 +154,10 @@ CASES ?= 50000
 .PHONY: check-long
 check-long:
 	@tests/deps.sh
-	@$(MAKE) --no-print-directory all $(BUILD)/progrun $(BUILD)/parse_host
-	@STEPS=$(STEPS) CHANGES=$(CHANGES) PACKETS=$(PACKETS) CASES=$(CASES) SECONDS=$(SECONDS) \
+	@$(MAKE) --no-print-directory all $(addprefix $(BUILD)/,progrun parse_host bench_flood)
+	@STEPS=$(STEPS) CHANGES=$(CHANGES) FLOOD_CHANGES=1000 PACKETS=$(PACKETS) CASES=$(CASES) SECONDS=$(SECONDS) \
 		TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
-		tests/e2e/test_stream.py tests/bpf/test_differential.py tests/e2e/test_linux.py
+		tests/e2e/test_stream.py tests/e2e/test_flood.py tests/bpf/test_differential.py tests/e2e/test_linux.py
 
 .PHONY: demo
 demo:

@@ -211,12 +211,25 @@ static void print_ip6(const uint8_t bytes[16], char buf[ADDR_TEXT_MAX])
     }
 }
 
+/* By hand: lists of a million are printed. */
+static void print_ip4(const uint8_t *b, char *at)
+{
+    for (int i = 0; i < 4; i++) {
+        if (b[i] >= 100)
+            *at++ = (char)('0' + b[i] / 100);
+        if (b[i] >= 10)
+            *at++ = (char)('0' + b[i] / 10 % 10);
+        *at++ = (char)('0' + b[i] % 10);
+        *at++ = i < 3 ? '.' : '\0';
+    }
+}
+
 const char *addr_print(const struct addr *addr, char buf[ADDR_TEXT_MAX])
 {
     const uint8_t *b = addr->bytes;
 
     if (addr->family == ADDR_IP4)
-        snprintf(buf, ADDR_TEXT_MAX, "%u.%u.%u.%u", b[0], b[1], b[2], b[3]);
+        print_ip4(b, buf);
     else if (is_v4_mapped(addr))
         snprintf(buf, ADDR_TEXT_MAX, "::ffff:%u.%u.%u.%u", b[12], b[13], b[14], b[15]);
     else

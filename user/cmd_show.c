@@ -78,13 +78,53 @@ static bool is_unused(struct listing *listing, const struct store_entry *entry,
     return true;
 }
 
+static void show_entry(struct listing *listing, const struct store_entry *entry, const char *who,
+                       const struct gate_use *use)
+{
+    const struct out *out = &listing->ctx->out;
+    char created[OUT_TIME_MAX], seen[OUT_TIME_MAX], end[OUT_TIME_MAX + 16];
+    char account[4 * ACCOUNT_MAX + 1], remark[4 * REMARK_MAX + 1];
+    int width = listing->account_width;
+
+    if (listing->shown == 0)
+        out_text(out, "%-5s %-30s %-*s%-16s %-*s %-16s %11s  %s\n", "ID", "WHO", width,
+                 width ? "ACCOUNT" : "", "ADDED", END_WIDTH, "EXPIRES", "LAST SEEN", "CONNECTIONS",
+                 "REMARK");
+    out_local_time(entry->created, created);
+    out_local_time((int64_t)use->last_seen, seen);
+    text_escape(*entry->account ? entry->account : "-", account, sizeof(account));
+    text_escape(entry->remark, remark, sizeof(remark));
+    out_text(out, "#%-4lld %-30s %-*s%-16s %-*s %-16s %11llu%s%s\n", (long long)entry->id, who,
+             width, width ? account : "", created, END_WIDTH, end_words(listing, entry, end),
+             *seen ? seen : "-", (unsigned long long)use->connections, *remark ? "  " : "", remark);
+}
+
+static void stream_entry(struct listing *listing, const struct store_entry *entry, const char *who,
+                         const struct gate_use *use)
+{
+    struct out_stream *stream = &listing->stream;
+
+    out_item_begin(stream);
+    out_item_int(stream, "id", entry->id);
+    out_item_text(stream, "who", who);
+    out_item_text(stream, "kind", who_kind_name(entry->who.kind));
+    if (*entry->account)
+        out_item_text(stream, "account", entry->account);
+    else
+        out_item_null(stream, "account");
+    out_item_text(stream, "remark", entry->remark);
+    out_item_time(stream, "created", entry->created);
+    out_item_time(stream, "expires", entry->expires);
+    out_item_bool(stream, "expired", is_over(listing, entry));
+    out_item_time(stream, "last_seen", (int64_t)use->last_seen);
+    out_item_int(stream, "connections", (int64_t)use->connections);
+    out_item_end(stream);
+}
+
 static int list_entry(const struct store_entry *entry, void *arg)
 {
     struct listing *listing = arg;
-    const struct out *out = &listing->ctx->out;
-    char who[WHO_TEXT_MAX], created[OUT_TIME_MAX], seen[OUT_TIME_MAX];
-    char end[OUT_TIME_MAX + 16], account[4 * ACCOUNT_MAX + 1], remark[4 * REMARK_MAX + 1];
-    int width = listing->account_width;
+    char who[WHO_TEXT_MAX];
     struct gate_use use;
     int r;
 
@@ -96,26 +136,11 @@ static int list_entry(const struct store_entry *entry, void *arg)
         return r;
     if (listing->unused && !is_unused(listing, entry, &use))
         return 0;
-    if (listing->shown++ == 0)
-        out_text(out, "%-5s %-30s %-*s%-16s %-*s %-16s %11s  %s\n", "ID", "WHO", width,
-                 width ? "ACCOUNT" : "", "ADDED", END_WIDTH, "EXPIRES", "LAST SEEN", "CONNECTIONS",
-                 "REMARK");
-    out_local_time(entry->created, created);
-    out_local_time((int64_t)use.last_seen, seen);
-    text_escape(*entry->account ? entry->account : "-", account, sizeof(account));
-    text_escape(entry->remark, remark, sizeof(remark));
-    out_text(out, "#%-4lld %-30s %-*s%-16s %-*s %-16s %11llu%s%s\n", (long long)entry->id, who,
-             width, width ? account : "", created, END_WIDTH, end_words(listing, entry, end),
-             *seen ? seen : "-", (unsigned long long)use.connections, *remark ? "  " : "", remark);
-    out_stream_item(&listing->stream,
-                    json_pack("{s:I, s:s, s:s, s:o, s:s, s:o, s:o, s:b, s:o, s:I}", "id",
-                              (json_int_t)entry->id, "who", who, "kind",
-                              who_kind_name(entry->who.kind), "account",
-                              out_json_text(entry->account), "remark", entry->remark, "created",
-                              out_json_time(entry->created), "expires",
-                              out_json_time(entry->expires), "expired", is_over(listing, entry),
-                              "last_seen", out_json_time((int64_t)use.last_seen), "connections",
-                              (json_int_t)use.connections));
+    if (listing->ctx->out.json)
+        stream_entry(listing, entry, who, &use);
+    else
+        show_entry(listing, entry, who, &use);
+    listing->shown++;
     return 0;
 }
 

@@ -222,6 +222,107 @@ void out_stream_item(struct out_stream *stream, json_t *item)
     json_decref(item);
 }
 
+void out_item_begin(struct out_stream *stream)
+{
+    if (!stream->out->json)
+        return;
+    if (stream->any)
+        putc_unlocked(',', stdout);
+    putc_unlocked('{', stdout);
+    stream->any = stream->first = true;
+}
+
+static void put_key(struct out_stream *stream, const char *key)
+{
+    if (!stream->first)
+        putc_unlocked(',', stdout);
+    stream->first = false;
+    putc_unlocked('"', stdout);
+    fputs_unlocked(key, stdout);
+    fputs_unlocked("\":", stdout);
+}
+
+static void put_member(struct out_stream *stream, const char *key, const char *value)
+{
+    if (!stream->out->json)
+        return;
+    put_key(stream, key);
+    fputs_unlocked(value, stdout);
+}
+
+void out_item_int(struct out_stream *stream, const char *key, int64_t value)
+{
+    uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    char text[24], *at = text + sizeof(text) - 1;
+
+    *at = '\0';
+    do
+        *--at = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (value < 0)
+        *--at = '-';
+    put_member(stream, key, at);
+}
+
+void out_item_bool(struct out_stream *stream, const char *key, bool value)
+{
+    put_member(stream, key, value ? "true" : "false");
+}
+
+void out_item_null(struct out_stream *stream, const char *key)
+{
+    put_member(stream, key, "null");
+}
+
+/* Stands in JSON as it is. */
+static bool is_plain(const char *text)
+{
+    for (; *text; text++)
+        if ((signed char)*text < ' ' || *text == '"' || *text == '\\')
+            return false;
+    return true;
+}
+
+void out_item_text(struct out_stream *stream, const char *key, const char *value)
+{
+    json_t *string;
+
+    if (!stream->out->json)
+        return;
+    put_key(stream, key);
+    if (is_plain(value)) {
+        putc_unlocked('"', stdout);
+        fputs_unlocked(value, stdout);
+        putc_unlocked('"', stdout);
+        return;
+    }
+    string = json_string(value);
+    if (!string || json_dumpf(string, stdout, JSON_COMPACT | JSON_ENCODE_ANY) < 0)
+        fputs_unlocked("null", stdout);
+    json_decref(string);
+}
+
+void out_item_time(struct out_stream *stream, const char *key, int64_t seconds)
+{
+    if (!stream->out->json)
+        return;
+    if (!seconds) {
+        out_item_null(stream, key);
+        return;
+    }
+    if (seconds != stream->told) {
+        when_print(seconds, stream->told_as);
+        stream->told = seconds;
+    }
+    out_item_text(stream, key, stream->told_as);
+}
+
+void out_item_end(struct out_stream *stream)
+{
+    if (stream->out->json)
+        putc_unlocked('}', stdout);
+}
+
 void out_stream_end(struct out_stream *stream, const struct err *e)
 {
     _cleanup_free_ char *text = NULL;

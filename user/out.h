@@ -70,11 +70,25 @@ void out_json(const struct out *out, json_t *object);
 struct out_stream {
     const struct out *out;
     bool any;
+    bool first;       /* of the members of an item */
+    int64_t told;     /* the time that was told last, */
+    char told_as[32]; /* and how: many have the same */
 };
 
 void out_stream_begin(struct out_stream *stream, const struct out *out, json_t *object,
                       const char *array);
 void out_stream_item(struct out_stream *stream, json_t *item);
+/*
+ * An item of which there are a million: member by member, without a tree. Nothing without -j. The
+ * keys are plain ASCII.
+ */
+void out_item_begin(struct out_stream *stream);
+void out_item_int(struct out_stream *stream, const char *key, int64_t value);
+void out_item_bool(struct out_stream *stream, const char *key, bool value);
+void out_item_text(struct out_stream *stream, const char *key, const char *value);
+void out_item_time(struct out_stream *stream, const char *key, int64_t seconds); /* 0: null */
+void out_item_null(struct out_stream *stream, const char *key);
+void out_item_end(struct out_stream *stream);
 /* @e NULL: all went well. */
 void out_stream_end(struct out_stream *stream, const struct err *e);
 

@@ -1894,6 +1894,29 @@ int store_covers(struct store *store, const struct account *account, const struc
     return r;
 }
 
+/*
+ * A list is walked by number in pages, and the index that has its entries together has them in
+ * another order: each page looks at the whole list. What is longer than this is found by walking
+ * through all lists once instead.
+ */
+#define SORTED_MAX 4096
+
+static int is_long(struct store *store, const struct account *account, bool *ret_long,
+                   struct err *e)
+{
+    _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    int r = prepare(store, "SELECT ifnull(sum(entries), 0) FROM list WHERE account IN (?1, ?2)",
+                    &stmt, e);
+
+    if (r < 0)
+        return r;
+    bind_account(stmt, account);
+    r = step(store, stmt, e);
+    if (r > 0)
+        *ret_long = sqlite3_column_int64(stmt, 0) > SORTED_MAX;
+    return r < 0 ? r : 0;
+}
+
 /* As the walk's ORDER BY has it; in a damaged file the same rows may come again and again. */
 static bool comes_behind(const struct store_entry *entry, const struct store_entry *before,
                          enum store_order order)
@@ -1918,12 +1941,16 @@ static int read_page(struct store *store, const struct account *account, enum st
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
     char sql[512];
+    bool whole = false;
     size_t n = 0;
-    int r;
+    int r = account && order == STORE_BY_ID ? is_long(store, account, &whole, e) : 0;
 
+    if (r < 0)
+        return r;
+    /* The plus sign keeps the index out of it. */
     snprintf(sql, sizeof(sql),
-             "SELECT " ENTRY_COLUMNS " FROM entry WHERE %s%s ORDER BY %s LIMIT %d",
-             account ? "account IN (?1, ?2) AND " : "",
+             "SELECT " ENTRY_COLUMNS " FROM entry WHERE %s%s%s ORDER BY %s LIMIT %d",
+             whole ? "+" : "", account ? "account IN (?1, ?2) AND " : "",
              order == STORE_BY_ID ? "id > ?3"
                                   : "(account, family, first, last, kind) > (?4, ?5, ?6, ?7, ?8)",
              order == STORE_BY_ID ? "id" : "account, family, first, last, kind", PAGE_ENTRIES);

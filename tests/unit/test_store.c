@@ -380,6 +380,60 @@ static void test_bits_beyond(void **state)
     store_close(store);
 }
 
+/* Lists among others, longer and shorter than what is walked in another way. */
+#define LONG_LIST  4200
+#define SHORT_LIST 600
+
+struct walk {
+    const char *account;
+    int64_t last;
+    size_t count;
+};
+
+static int walk_entry(const struct store_entry *entry, void *arg)
+{
+    struct walk *walk = arg;
+
+    assert_string_equal(entry->account, walk->account);
+    assert_true(entry->id > walk->last);
+    walk->last = entry->id;
+    walk->count++;
+    return 0;
+}
+
+static void test_walk_of_one_list(void **state)
+{
+    static const char *const names[] = {"", "alice"};
+    const size_t expected[] = {LONG_LIST, SHORT_LIST};
+    const struct place *place = *state;
+    struct account accounts[2];
+    struct store *store;
+
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
+    assert_int_equal(store_begin(store, NULL), 0);
+    for (size_t i = 0; i < 2; i++)
+        account_resolve(names[i], "", &accounts[i]);
+    for (size_t i = 0; i < LONG_LIST + SHORT_LIST; i++) {
+        size_t number = i * 7919 % (LONG_LIST + SHORT_LIST); /* not by address */
+        struct who who;
+        char text[32];
+        int64_t id;
+
+        snprintf(text, sizeof(text), "192.%zu.%zu.1", number >> 8, number & 255);
+        assert_int_equal(who_parse(text, &who, NULL), 0);
+        assert_int_equal(add_entry(store, &who, &accounts[i % 8 == 7], "", 1, &id), 0);
+    }
+    assert_int_equal(store_commit(store, NULL), 0);
+    for (size_t i = 0; i < 2; i++) {
+        struct walk walk = {.account = names[i]};
+
+        assert_int_equal(
+            store_each_entry(store, &accounts[i], STORE_BY_ID, walk_entry, &walk, NULL), 0);
+        assert_int_equal(walk.count, expected[i]);
+    }
+    store_close(store);
+}
+
 /* What is counted apart has to fit. */
 static void test_counts_that_lie(void **state)
 {
@@ -1321,6 +1375,7 @@ int main(void)
         TEST(test_ends),
         TEST(test_negative_end),
         TEST(test_bits_beyond),
+        TEST(test_walk_of_one_list),
         TEST(test_counts_that_lie),
         TEST(test_hostile),
         TEST(test_trigger),
