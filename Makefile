@@ -112,6 +112,7 @@ help:
 	@echo 'make man           build/smtpgate.8 (needs scdoc); make builds it too where it can'
 	@echo 'make unit|golden|program|e2e   one layer of the tests'
 	@echo 'make check-long    STEPS=20000 SEED=N: random commands against a model of the list; fuzzing'
+	@echo 'make check-kernels KERNELS="5.10 newest": Debian kernels in qemu, writes docs/KERNELS.md'
 	@echo 'make fuzz          SECONDS=60: looks for inputs that break the parsers'
 	@echo 'make bench         BENCH_OUT=FILE: decisions of the policy service; what a dropped packet costs'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'

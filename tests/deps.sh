@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Installs what building, testing and the demo need (Debian 12 and later), if it is missing.
+# Packages named as arguments, too: what only some targets want.
 # Never starts a service: Postfix and Dovecot are run by the tests from private directories.
 set -euo pipefail
 
@@ -19,6 +20,7 @@ packages=(
     # demo: the throw-away mail host and its clients; systemd's tools make its user and check units
     postfix dovecot-core sasl2-bin libsasl2-modules openssl swaks libnet-ssleay-perl
     libio-socket-inet6-perl systemd
+    "$@"
 )
 
 missing=()
