@@ -28,7 +28,7 @@ BPF_CFLAGS := -target bpf -mcpu=v2 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wsha
 
 USER_SRC := $(sort $(wildcard user/*.c))
 USER_OBJ := $(USER_SRC:user/%.c=$(BUILD)/user/%.o)
-BPF_DEPS := $(wildcard bpf/*.h vmlinux/*.h) include/smtpgate_abi.h
+BPF_DEPS := $(wildcard bpf/*.h vmlinux/*.h include/*.h)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:

@@ -10,6 +10,8 @@
 #include <bpf/bpf_helpers.h>
 
 #include "smtpgate_abi.h"
+#include "blocks.h"
+#include "known.h"
 #include "maps.h"
 #include "parse.h"
 #include "sources.h"
@@ -128,9 +130,6 @@ static __always_inline int shorter(__u64 until, __u32 than)
 /* @ret_found: an element covers the source, if only one that has ended. */
 static __always_inline struct sg_allow *find_entry(const struct flow *flow, bool *ret_found)
 {
-    *ret_found = false;
-    if (!flow->has_source)
-        return NULL;
     if (flow->family == SG_FAMILY_IP4) {
         struct sg_key4 key = {.prefixlen = 32};
 
@@ -151,6 +150,42 @@ static __always_inline void let_in(struct sg_allow *entry)
     __sync_fetch_and_add(&entry->connections, 1);
 }
 
+enum standing {
+    UNLISTED,
+    ENDED, /* listed once */
+    LISTED,
+};
+
+/*
+ * From the cheapest to ask to the dearest. A connection that begins is noted down with its entry,
+ * so the trie is asked for it in any case.
+ */
+static __always_inline enum standing find_standing(const struct flow *flow)
+{
+    const __u32 zero = 0;
+    const struct sg_blocks_head *head = bpf_map_lookup_elem(&blocks, &zero);
+    __u64 hash, generation;
+    struct sg_allow *entry;
+    bool found = false;
+
+    if (!flow->has_source || !head)
+        return UNLISTED;
+    if (READ_ONCE(head->filled) && !may_be_listed(head->seed, flow))
+        return UNLISTED;
+    hash = source_hash(flow);
+    generation = read_generation(head);
+    if (!flow->syn && is_known(flow, hash, generation))
+        return LISTED;
+    entry = find_entry(flow, &found);
+    if (!entry)
+        return found ? ENDED : UNLISTED;
+    if (flow->syn)
+        let_in(entry);
+    if (!(READ_ONCE(entry->until) >> SG_UNTIL_DEADLINE_SHIFT))
+        remember(flow, hash, generation);
+    return LISTED;
+}
+
 /* False: nothing is counted. For "make bench" alone, which says what counting costs. */
 const volatile bool sg_counting = true;
 
@@ -160,7 +195,7 @@ const volatile bool sg_counting = true;
  * missing, the packet would not be counted, and its verdict stays what it is.
  */
 static __always_inline void count_packet(enum sg_reason reason, enum sg_verdict verdict,
-                                         const struct flow *flow, __u8 port, __u64 len)
+                                         const struct flow *flow, __u8 port)
 {
     const __u32 zero = 0;
     struct sg_counters *counters = bpf_map_lookup_elem(&count, &zero);
@@ -171,11 +206,11 @@ static __always_inline void count_packet(enum sg_reason reason, enum sg_verdict 
     if (!sg_counting || !counters || row >= SG_REASON_SLOTS || family >= SG_FAMILY_COUNT)
         return;
     counters->reason[row][verdict][family].packets++;
-    counters->reason[row][verdict][family].bytes += len;
+    counters->reason[row][verdict][family].bytes += flow->len;
     if (slot >= SG_PORT_SLOTS)
         return;
     counters->port[slot][verdict][family].packets++;
-    counters->port[slot][verdict][family].bytes += len;
+    counters->port[slot][verdict][family].bytes += flow->len;
     counters->port[slot][verdict][family].attempts += flow->syn;
 }
 
@@ -184,10 +219,9 @@ int smtpgate(struct xdp_md *ctx)
 {
     const struct sg_config *settings = find_config();
     enum sg_verdict verdict = SG_VERDICT_PASS;
-    struct sg_allow *entry;
+    enum standing standing;
     struct flow flow = {};
     enum sg_reason reason;
-    bool found;
     __u8 port = 0;
 
     reason = parse(ctx, &flow);
@@ -196,19 +230,17 @@ int smtpgate(struct xdp_md *ctx)
         reason = port ? SG_REASON_unlisted : SG_REASON_other_port;
     }
     if (reason == SG_REASON_unlisted || UNCLEAR_REASONS >> reason & 1) {
-        entry = find_entry(&flow, &found);
-        if (!entry) {
+        standing = find_standing(&flow);
+        if (standing != LISTED) {
             verdict = refuse(settings);
-            if (found && reason == SG_REASON_unlisted)
+            if (standing == ENDED && reason == SG_REASON_unlisted)
                 reason = SG_REASON_expired;
             note_source(&flow, verdict);
         } else if (reason == SG_REASON_unlisted) {
             reason = SG_REASON_listed;
-            if (flow.syn)
-                let_in(entry);
         }
     }
-    count_packet(reason, verdict, &flow, port, pkt_len(ctx));
+    count_packet(reason, verdict, &flow, port);
     return verdict == SG_VERDICT_DROP ? XDP_DROP : XDP_PASS;
 }
 

@@ -15,6 +15,7 @@
 #ifndef SMTPGATE_SOURCES_H
 #define SMTPGATE_SOURCES_H
 
+#include "hash.h"
 #include "maps.h"
 #include "parse.h"
 
@@ -64,20 +65,6 @@ static __always_inline void next_tick(struct sg_budget *own, struct sg_newcomers
     shared->drained = since + ((__u64)drained << NEWCOMER_SHIFT);
     if (recent > 0)
         __sync_fetch_and_add(&shared->recent, recent < drained ? -recent : -drained);
-}
-
-/* Odd numbers with as many ones as zeros, in no order. */
-#define MIX_1 0x9e3779b97f4a7c15ULL
-#define MIX_2 0xd6e8feb86659fd93ULL
-
-/* A number for a source, whatever the port. Its upper half depends on all bits of the address. */
-static __always_inline __u64 source_hash(const struct flow *flow)
-{
-    __u64 half[2], hash;
-
-    __builtin_memcpy(half, flow->source, sizeof(half));
-    hash = ((half[1] * MIX_1 + half[0]) ^ flow->family) * MIX_2;
-    return (hash ^ hash >> 32) * MIX_1;
 }
 
 /*
@@ -161,11 +148,16 @@ known:
 static __always_inline void note_source(const struct flow *flow, enum sg_verdict verdict)
 {
     const __u32 zero = 0;
-    struct sg_newcomers *shared = bpf_map_lookup_elem(&newcomers, &zero);
     struct sg_budget *own = bpf_map_lookup_elem(&budget, &zero);
+    struct sg_newcomers *shared;
     __u64 tick = bpf_jiffies64();
 
-    if (!sg_sources || !flow->has_source || !own || !shared)
+    if (!sg_sources || !flow->has_source || !own)
+        return;
+    if (own->tick == tick && !own->touches)
+        goto untracked;
+    shared = bpf_map_lookup_elem(&newcomers, &zero);
+    if (!shared)
         return;
     if (own->tick != tick)
         next_tick(own, shared, tick);
@@ -174,6 +166,7 @@ static __always_inline void note_source(const struct flow *flow, enum sg_verdict
         if (record_source(own, shared, flow, verdict))
             return;
     }
+untracked:
     own->untracked[verdict]++;
 }
 

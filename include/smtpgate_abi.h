@@ -14,6 +14,8 @@
 #ifndef SMTPGATE_ABI_H
 #define SMTPGATE_ABI_H
 
+#include "smtpgate_blocks.h"
+
 #define SG_ABI 1
 
 /*
@@ -156,6 +158,26 @@ struct sg_set_until {
 };
 
 /*
+ * Map "blocks": array, BPF_F_MMAPABLE: the summary in front of the tries (smtpgate_blocks.h), which
+ * tells in a few loads that a source is not listed. Element 0 is the head.
+ *
+ * Rules for who changes a list: cells are written before the prefix goes into its trie, and cleared
+ * after it is gone, if at all; generation is raised after a prefix is gone or ends sooner, as the
+ * programs remember sources that they have found listed (bpf/known.h).
+ */
+struct sg_blocks {
+    __u8 cells[SG_BLOCK_BYTES]; /* two bits each, from the lowest on */
+};
+
+struct sg_blocks_head {
+    __u64 filled;     /* 0: the cells say nothing yet, ask the tries */
+    __u64 seed;       /* of the hashed levels; stays what it is while filled */
+    __u64 generation; /* of what may be remembered */
+    __u64 stale;      /* prefixes that are gone since the cells were last made from the list */
+    __u64 reserved[4];
+};
+
+/*
  * Map "count_<id>", one for each interface: per-CPU array with one element. Each packet adds to
  * exactly one reason cell, so the sum over the reason cells is the packets seen.
  */
@@ -242,6 +264,7 @@ struct sg_newcomers {
 #define SG_PIN_CONFIG    "config"
 #define SG_PIN_ALLOW4    "allow4"
 #define SG_PIN_ALLOW6    "allow6"
+#define SG_PIN_BLOCKS    "blocks"
 #define SG_PIN_SOURCES   "sources"
 #define SG_PIN_BUDGET    "budget"
 #define SG_PIN_NEWCOMERS "newcomers"

@@ -13,7 +13,7 @@ UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 # Each unit test names the modules it is linked with in its first lines: "// LINK: addr prefix err",
 # and libraries beside cmocka: "// LIBS: -lsqlite3".
 $(BUILD)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h user/*.c user/*.h bpf/*.h) \
-		include/smtpgate_abi.h
+		$(wildcard include/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Ibpf $(TEST_CFLAGS) -o $@ $< \
 		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \
@@ -40,8 +40,9 @@ fuzz: $(FUZZ_BIN)
 			$(BUILD)/fuzz/corpus/$$target tests/fuzz/corpus/$$target || exit 1; \
 	done
 
-$(BUILD)/progrun: tests/bpf/progrun.c $(BUILD)/smtpgate.skel.h include/smtpgate_abi.h
-	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -o $@ $< -lbpf -lelf -lz
+$(BUILD)/progrun: tests/bpf/progrun.c user/blocks.c user/blocks.h $(BUILD)/smtpgate.skel.h \
+		$(wildcard include/*.h)
+	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -o $@ $< user/blocks.c -lbpf -lelf -lz
 
 $(BUILD)/policy_load: tests/bench/policy_load.c
 	@mkdir -p $(@D)
@@ -67,7 +68,7 @@ $(BUILD)/bench_verdict: tests/bench/verdict.c $(BUILD)/flood.skel.h $(BUILD)/smt
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $< -lbpf -lelf -lz
 
 # Reads the sources as the program does, to be compared with what bpftool reads.
-$(BUILD)/gate_sources: tests/e2e/gate_sources.c $(addprefix $(BUILD)/user/,gate.o counters.o addr.o who_why.o text.o err.o)
+$(BUILD)/gate_sources: tests/e2e/gate_sources.c $(addprefix $(BUILD)/user/,gate.o blocks.o counters.o addr.o who_why.o text.o err.o)
 	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ -lbpf -lelf -lz
 
 # The whole program with sanitizers, for the golden tests and test_memory.py.

@@ -308,6 +308,7 @@ static int open_items(struct change *change, const struct delta *delta, struct d
 static int finish_kernel(struct change *change, const struct delta *delta,
                          const struct store_settings *after, struct err *e)
 {
+    struct err ignored;
     size_t i;
     int r = 0;
 
@@ -322,6 +323,7 @@ static int finish_kernel(struct change *change, const struct delta *delta,
         return r;
     }
     gate_set_applied(change->gate, after->revision);
+    sync_tidy(change->store, change->gate, &ignored); /* the change is in force without */
     return 0;
 }
 

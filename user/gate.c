@@ -21,8 +21,15 @@
 #include <sys/vfs.h>
 #include <time.h>
 
+#include "blocks.h"
 #include "counters.h"
 #include "smtpgate.skel.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+#define LOADS_REORDER false
+#else
+#define LOADS_REORDER true
+#endif
 
 #define BPFFS_ROOT   "/sys/fs/bpf"
 #define PIN_PATH_MAX 512
@@ -31,6 +38,7 @@ enum map {
     MAP_CONFIG,
     MAP_ALLOW4,
     MAP_ALLOW6,
+    MAP_BLOCKS,
     MAP_SOURCES,
     MAP_BUDGET,
     MAP_NEWCOMERS,
@@ -39,8 +47,9 @@ enum map {
     MAP_COUNTERS = SHARED_MAPS,
 };
 
-static const char *const map_pins[SHARED_MAPS] = {SG_PIN_CONFIG,  SG_PIN_ALLOW4, SG_PIN_ALLOW6,
-                                                  SG_PIN_SOURCES, SG_PIN_BUDGET, SG_PIN_NEWCOMERS};
+static const char *const map_pins[SHARED_MAPS] = {SG_PIN_CONFIG,   SG_PIN_ALLOW4,  SG_PIN_ALLOW6,
+                                                  SG_PIN_BLOCKS,   SG_PIN_SOURCES, SG_PIN_BUDGET,
+                                                  SG_PIN_NEWCOMERS};
 
 struct gate {
     char dir[PIN_PATH_MAX / 2];
@@ -48,7 +57,8 @@ struct gate {
     int maps[SHARED_MAPS];  /* -1 missing */
     bool made[SHARED_MAPS]; /* by us */
     struct sg_config *config;
-    int setter; /* the program that changes ends in place; -1 not loaded yet */
+    uint8_t *blocks; /* a shared mapping, of a writer only */
+    int setter;      /* the program that changes ends in place; -1 not loaded yet */
 };
 
 static void cleanup_skeleton(struct smtpgate_bpf **skel)
@@ -141,6 +151,9 @@ static int map_has_shape(int fd, enum map which)
     case MAP_ALLOW6:
         return info.type == BPF_MAP_TYPE_LPM_TRIE && info.key_size == sizeof(struct sg_key6) &&
                info.value_size == sizeof(struct sg_allow);
+    case MAP_BLOCKS:
+        return info.type == BPF_MAP_TYPE_ARRAY && info.value_size == sizeof(struct sg_blocks) &&
+               info.max_entries == SG_BLOCK_ELEMENTS && (info.map_flags & BPF_F_MMAPABLE);
     case MAP_SOURCES: /* how many it holds is no part of the shape */
         return info.type == BPF_MAP_TYPE_LRU_HASH &&
                info.key_size == sizeof(struct sg_source_key) &&
@@ -185,6 +198,19 @@ static int map_config(struct gate *gate, struct err *e)
     return 0;
 }
 
+static int map_blocks(struct gate *gate, struct err *e)
+{
+    void *at;
+
+    if (!gate->writable || gate->blocks || gate->maps[MAP_BLOCKS] < 0)
+        return 0;
+    at = mmap(NULL, BLOCKS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, gate->maps[MAP_BLOCKS], 0);
+    if (at == MAP_FAILED)
+        return fail_kernel(-errno, "map the summary of the list", e);
+    gate->blocks = at;
+    return 0;
+}
+
 static int open_maps(struct gate *gate, struct err *e)
 {
     unsigned int i;
@@ -207,7 +233,8 @@ static int open_maps(struct gate *gate, struct err *e)
             return fail_kernel(r, "look at the gate", e);
         gate->maps[i] = r ? fd : -1;
     }
-    return gate->maps[MAP_CONFIG] >= 0 ? map_config(gate, e) : 0;
+    r = gate->maps[MAP_CONFIG] >= 0 ? map_config(gate, e) : 0;
+    return r < 0 ? r : map_blocks(gate, e);
 }
 
 int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e)
@@ -239,6 +266,8 @@ void gate_close(struct gate *gate)
         munmap(gate->config, sizeof(*gate->config));
     else
         free(gate->config);
+    if (gate->blocks)
+        munmap(gate->blocks, BLOCKS_BYTES);
     for (i = 0; i < SHARED_MAPS; i++)
         cleanup_close(&gate->maps[i]);
     cleanup_close(&gate->setter);
@@ -442,9 +471,9 @@ static int make_dirs(const char *path, struct err *e)
 
 static struct bpf_map *skeleton_map(struct smtpgate_bpf *skel, unsigned int which)
 {
-    struct bpf_map *const maps[SHARED_MAPS] = {skel->maps.config, skel->maps.allow4,
-                                               skel->maps.allow6, skel->maps.sources,
-                                               skel->maps.budget, skel->maps.newcomers};
+    struct bpf_map *const maps[SHARED_MAPS] = {
+        skel->maps.config,  skel->maps.allow4, skel->maps.allow6,   skel->maps.blocks,
+        skel->maps.sources, skel->maps.budget, skel->maps.newcomers};
 
     return maps[which];
 }
@@ -507,6 +536,7 @@ int gate_make_maps(struct gate *gate, struct err *e)
     bpf_program__set_autoload(skel->progs.smtpgate, false);
     bpf_program__set_autoload(skel->progs.sg_set_until, false);
     bpf_map__set_autocreate(skel->maps.count, false);
+    bpf_map__set_autocreate(skel->maps.known, false);
     r = smtpgate_bpf__load(skel);
     if (r < 0)
         return fail_kernel(r, "make the maps", e);
@@ -521,7 +551,8 @@ int gate_make_maps(struct gate *gate, struct err *e)
             return fail_kernel(-errno, "keep a map open", e);
         gate->made[i] = true;
     }
-    return gate->config ? 0 : map_config(gate, e);
+    r = gate->config ? 0 : map_config(gate, e);
+    return r < 0 ? r : map_blocks(gate, e);
 }
 
 void gate_drop_new_maps(struct gate *gate)
@@ -718,6 +749,147 @@ void gate_read_ports(const struct gate *gate, uint8_t *ret_slots)
     memcpy(ret_slots, gate->config->ports, sizeof(gate->config->ports));
 }
 
+/* ---- the summary in front of the tries ---- */
+
+static struct sg_blocks_head *blocks_head(const struct gate *gate)
+{
+    return (struct sg_blocks_head *)(void *)gate->blocks;
+}
+
+bool gate_has_blocks(const struct gate *gate)
+{
+    return gate->blocks;
+}
+
+uint64_t gate_stale_blocks(const struct gate *gate)
+{
+    if (!gate->blocks)
+        return 0;
+    return blocks_head(gate)->filled ? blocks_head(gate)->stale : UINT64_MAX;
+}
+
+/* Before a prefix goes into its trie. */
+static void mark_blocks(struct gate *gate, const struct prefix *prefix)
+{
+    if (gate->blocks && blocks_head(gate)->filled)
+        blocks_mark(gate->blocks, blocks_head(gate)->seed, prefix);
+}
+
+/* After one is gone or ends sooner: programs remember whom they let in. */
+static void start_generation(struct gate *gate)
+{
+    if (gate->blocks)
+        __atomic_fetch_add(&blocks_head(gate)->generation, 1, __ATOMIC_SEQ_CST);
+}
+
+struct gate_blocks {
+    uint64_t seed;
+    uint8_t cells[BLOCKS_BYTES];
+};
+
+int gate_new_blocks(const struct gate *gate, struct gate_blocks **ret_blocks, struct err *e)
+{
+    _cleanup_(gate_free_blocks) struct gate_blocks *blocks = calloc(1, sizeof(*blocks));
+
+    if (!blocks)
+        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
+    if (blocks_head(gate)->filled)
+        blocks->seed = blocks_head(gate)->seed;
+    else if (getentropy(&blocks->seed, sizeof(blocks->seed)) < 0)
+        return fail_kernel(-errno, "give random numbers", e);
+    *ret_blocks = TAKE_PTR(blocks);
+    return 0;
+}
+
+void gate_free_blocks(struct gate_blocks *blocks)
+{
+    free(blocks);
+}
+
+void gate_add_to_blocks(struct gate_blocks *blocks, const struct prefix *prefix)
+{
+    blocks_mark(blocks->cells, blocks->seed, prefix);
+}
+
+/*
+ * Word by word. Cells that were made from this very list only ever say less than those in force,
+ * and both are true. In ones that were not filled nobody has looked.
+ */
+void gate_put_blocks(struct gate *gate, const struct gate_blocks *blocks)
+{
+    struct sg_blocks_head *head = blocks_head(gate);
+    size_t i;
+
+    for (i = sizeof(*head); i < BLOCKS_BYTES; i += sizeof(uint64_t)) {
+        uint64_t *now = (uint64_t *)(void *)(gate->blocks + i), want;
+
+        memcpy(&want, blocks->cells + i, sizeof(want));
+        if (*now != want)
+            __atomic_store_n(now, want, __ATOMIC_RELEASE);
+    }
+    head->seed = blocks->seed;
+    head->stale = 0;
+    __atomic_store_n(&head->filled, 1, __ATOMIC_SEQ_CST);
+}
+
+/* What one call brings. */
+#define BLOCKS_PIECE 4096
+
+int gate_read_blocks(const struct gate *gate, struct gate_blocks **ret_blocks, struct err *e)
+{
+    _cleanup_(gate_free_blocks) struct gate_blocks *blocks = calloc(1, sizeof(*blocks));
+    _cleanup_free_ __u32 *keys = calloc(BLOCKS_PIECE, sizeof(*keys));
+    struct sg_blocks_head head = {0};
+    __u32 done = 0, count, batch;
+    int r = gate->maps[MAP_BLOCKS] < 0 ? -ENOENT : 0;
+
+    if (!blocks || !keys)
+        return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
+    for (; r == 0 && done < SG_BLOCK_ELEMENTS; done += count) {
+        count = BLOCKS_PIECE;
+        r = bpf_map_lookup_batch(gate->maps[MAP_BLOCKS], done ? &batch : NULL, &batch, keys,
+                                 blocks->cells + (size_t)done * SG_BLOCK_BYTES, &count, NULL);
+        if (r == -ENOENT && done + count == SG_BLOCK_ELEMENTS)
+            r = 0; /* the last piece */
+    }
+    memcpy(&head, blocks->cells, sizeof(head));
+    if (r < 0 && gate->maps[MAP_BLOCKS] >= 0)
+        return fail_kernel(r, "read the summary of the list", e);
+    blocks->seed = head.seed;
+    *ret_blocks = head.filled ? TAKE_PTR(blocks) : NULL;
+    return 0;
+}
+
+bool gate_blocks_tell(const struct gate_blocks *blocks, const struct prefix *prefix)
+{
+    return blocks_tell(blocks->cells, blocks->seed, prefix);
+}
+
+static int look_up_cell(uint32_t cell, void *arg)
+{
+    const struct gate *gate = arg;
+    const __u32 element = cell / SG_BLOCK_CELLS;
+    struct sg_blocks blocks;
+    int r = bpf_map_lookup_elem(gate->maps[MAP_BLOCKS], &element, &blocks);
+
+    return r < 0 ? r : blocks.cells[cell / 4 % SG_BLOCK_BYTES] >> cell % 4 * 2 & 3;
+}
+
+/* Whether the program would ask a trie for @addr; 0 no, 1 yes. */
+static int blocks_admit(const struct gate *gate, const struct addr *addr)
+{
+    struct sg_blocks_head head;
+    const __u32 zero = 0;
+    int r;
+
+    if (gate->maps[MAP_BLOCKS] < 0)
+        return 1;
+    r = bpf_map_lookup_elem(gate->maps[MAP_BLOCKS], &zero, &head);
+    if (r < 0 || !head.filled)
+        return r < 0 ? r : 1;
+    return blocks_send_on(look_up_cell, (void *)(uintptr_t)gate, head.seed, addr);
+}
+
 /* ---- the tries ---- */
 
 union trie_key {
@@ -755,6 +927,7 @@ int gate_add_prefix(struct gate *gate, const struct prefix *prefix, int64_t unti
     unsigned int tries;
     int r;
 
+    mark_blocks(gate, prefix);
     for (tries = 0; tries < 6; tries++, pause.tv_nsec *= 2) {
         r = bpf_map_update_elem(fd, &key, &value, BPF_NOEXIST);
         if (r != -ENOMEM)
@@ -782,6 +955,7 @@ static int load_setter(struct gate *gate, struct err *e)
         return r;
     bpf_program__set_autoload(skel->progs.smtpgate, false);
     bpf_map__set_autocreate(skel->maps.count, false);
+    bpf_map__set_autocreate(skel->maps.known, false);
     r = smtpgate_bpf__load(skel);
     if (r < 0)
         return fail_kernel(r, "load the program that sets ends", e);
@@ -804,6 +978,7 @@ int gate_set_until(struct gate *gate, const struct prefix *prefix, int64_t until
     r = bpf_prog_test_run_opts(gate->setter, &opts);
     if (r == 0 && opts.retval != XDP_PASS)
         r = -ENOENT;
+    start_generation(gate);
     return r < 0 ? fail_kernel(r, "change the end of a prefix", e) : 0;
 }
 
@@ -812,6 +987,9 @@ int gate_delete_prefix(struct gate *gate, const struct prefix *prefix, struct er
     union trie_key key;
     int r = bpf_map_delete_elem(trie_of(gate, prefix, &key), &key);
 
+    start_generation(gate);
+    if (r == 0 && gate->blocks)
+        blocks_head(gate)->stale++;
     return r < 0 && r != -ENOENT ? fail_kernel(r, "delete a prefix", e) : 0;
 }
 
@@ -915,6 +1093,14 @@ int gate_lets_in(struct gate *gate, const struct addr *addr, bool *ret_in, struc
     struct prefix prefix = {.addr = *addr, .len = (uint8_t)(addr_len(addr->family) * 8)};
     struct sg_allow value = {0};
     union trie_key key;
+    int admit = blocks_admit(gate, addr);
+
+    if (admit < 0)
+        return fail_kernel(admit, "read the summary of the list", e);
+    if (!admit) {
+        *ret_in = false;
+        return 0;
+    }
 
     for (;;) {
         int r = bpf_map_lookup_elem(trie_of(gate, &prefix, &key), &key, &value);
@@ -1081,7 +1267,10 @@ static void compare_maps(const struct gate *gate, uint32_t id, __u32 prog_id,
     count_path(gate, id, path);
     count = get_pin(gate, path);
 
-    link->in_force = program_uses(prog_id, gate->maps, MAPS_THAT_DECIDE);
+    /* Without a summary the tries decide alone: what an older version attached. */
+    link->in_force =
+        program_uses(prog_id, gate->maps, MAP_BLOCKS) &&
+        (gate->maps[MAP_BLOCKS] < 0 || program_uses(prog_id, &gate->maps[MAP_BLOCKS], 1));
     link->current =
         program_uses(prog_id, gate->maps, SHARED_MAPS) && program_uses(prog_id, &count, 1);
 }
@@ -1209,6 +1398,7 @@ static int load_program(const struct gate *gate, uint32_t id, struct smtpgate_bp
     r = count >= 0 ? bpf_map__reuse_fd(skel->maps.count, count) : 0;
     if (r < 0)
         return fail_kernel(r, "share the counters", e);
+    skel->rodata->sg_loads_reorder = LOADS_REORDER;
     skel->rodata->sg_frags = knows_frags();
     if (skel->rodata->sg_frags)
         bpf_program__set_flags(skel->progs.smtpgate, BPF_F_XDP_HAS_FRAGS);

@@ -144,6 +144,34 @@ bool gate_ports_are(const struct gate *gate, const uint8_t *slots);
 /* As gate_set_ports() takes them. */
 void gate_read_ports(const struct gate *gate, uint8_t *ret_slots);
 
+/*
+ * ---- the summary in front of the tries ----
+ *
+ * Cells that say for most sources that no prefix covers them (include/smtpgate_blocks.h). A prefix
+ * that is added is told of by itself; those that are gone leave cells that send the program to the
+ * trie in vain, until the summary is made anew from the list.
+ */
+
+struct gate_blocks;
+
+/* The pinned maps hold one, and it can be written. */
+bool gate_has_blocks(const struct gate *gate);
+/* Prefixes that went since it was made; UINT64_MAX: it never was. */
+uint64_t gate_stale_blocks(const struct gate *gate);
+/*
+ * Those in force, for gate_blocks_tell(): whether all of a prefix's addresses are looked for in the
+ * trie. NULL where there are none yet, and all are. The caller frees them.
+ */
+int gate_read_blocks(const struct gate *gate, struct gate_blocks **ret_blocks, struct err *e);
+bool gate_blocks_tell(const struct gate_blocks *blocks, const struct prefix *prefix);
+/* gate_has_blocks() first. An empty one, to be filled with the whole list; freed by the caller. */
+int gate_new_blocks(const struct gate *gate, struct gate_blocks **ret_blocks, struct err *e);
+void gate_free_blocks(struct gate_blocks *blocks);
+DEFINE_CLEANUP(struct gate_blocks *, gate_free_blocks)
+void gate_add_to_blocks(struct gate_blocks *blocks, const struct prefix *prefix);
+/* Puts it in force. The tries must hold the prefixes that were added to it, and no others. */
+void gate_put_blocks(struct gate *gate, const struct gate_blocks *blocks);
+
 /* ---- the tries ---- */
 
 struct gate_use {

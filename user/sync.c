@@ -155,6 +155,40 @@ int sync_apply_item(struct gate *gate, const struct delta_item *item, struct err
     return gate_set_until(gate, &item->prefix, item->after, e);
 }
 
+static int renew_blocks(struct gate *gate, const struct prefix_list *in_store, struct err *e)
+{
+    _cleanup_(gate_free_blocks) struct gate_blocks *blocks = NULL;
+    size_t i;
+    int r = gate_has_blocks(gate) ? gate_new_blocks(gate, &blocks, e) : 0;
+
+    if (!blocks)
+        return r;
+    for (i = 0; i < in_store->count; i++)
+        gate_add_to_blocks(blocks, &in_store->items[i].prefix);
+    gate_put_blocks(gate, blocks);
+    return 0;
+}
+
+/* So many prefixes may go before the summary is made anew, beside one in four of those there are.
+ */
+#define STALE_MAX 1000
+
+int sync_tidy(struct store *store, struct gate *gate, struct err *e)
+{
+    _cleanup_prefix_list_ struct prefix_list in_store = {0};
+    uint64_t stale = gate_stale_blocks(gate);
+    struct store_counts counts;
+    int r = 0;
+
+    if (stale <= STALE_MAX)
+        return 0;
+    r = store_read_counts(store, &counts, e);
+    if (r < 0 || stale <= STALE_MAX + counts.prefixes / 4)
+        return r;
+    r = read_store(store, &in_store, e);
+    return r < 0 ? r : renew_blocks(gate, &in_store, e);
+}
+
 int sync_list(struct store *store, struct gate *gate, bool reset_clock, uint64_t *ret_fixed,
               struct err *e)
 {
@@ -180,10 +214,29 @@ int sync_list(struct store *store, struct gate *gate, bool reset_clock, uint64_t
     sync_put_settings(gate, &settings);
     gate_set_store_id(gate, settings.id);
     r = apply_items(gate, &delta, false, e);
+    if (r == 0)
+        r = renew_blocks(gate, &in_store, e);
     if (r < 0)
         return r;
     gate_set_filled(gate);
     *ret_fixed = delta.count;
+    return 0;
+}
+
+/* Prefixes of which the summary does not tell: it keeps the program from looking for them. */
+static int count_untold(const struct gate *gate, const struct prefix_list *in_store,
+                        uint64_t *ret_untold, struct err *e)
+{
+    _cleanup_(gate_free_blocks) struct gate_blocks *blocks = NULL;
+    uint64_t untold = 0;
+    size_t i;
+    int r = in_store->count ? gate_read_blocks(gate, &blocks, e) : 0;
+
+    if (r < 0)
+        return r;
+    for (i = 0; blocks && i < in_store->count; i++)
+        untold += !gate_blocks_tell(blocks, &in_store->items[i].prefix);
+    *ret_untold = untold;
     return 0;
 }
 
@@ -217,6 +270,8 @@ int sync_compare(struct store *store, struct gate *gate, const struct store_sett
     r = compare_max ? read_store(store, &in_store, e) : -E2BIG;
     if (r == 0)
         r = compare_lists(&in_store, gate, &delta, e);
+    if (r == 0)
+        r = count_untold(gate, &in_store, &check.missing, e);
     if (r < 0 && r != -E2BIG)
         return r;
     check.counted = r == 0;

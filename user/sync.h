@@ -49,6 +49,12 @@ int sync_compare(struct store *store, struct gate *gate, const struct store_sett
                  size_t compare_max, struct sync_check *ret_check, struct err *e);
 bool sync_is_equal(const struct sync_check *check);
 
+/*
+ * Makes the summary in front of the tries anew if much of it is out of date (see gate.h): it costs
+ * time to packets, and never a verdict. The tries must hold what the store says.
+ */
+int sync_tidy(struct store *store, struct gate *gate, struct err *e);
+
 /* Ports and mode; each is one word to the packets. */
 void sync_put_settings(struct gate *gate, const struct store_settings *settings);
 

@@ -3,11 +3,13 @@
  * Runs the XDP program on packets given by hand, without any interface, and tells what came out
  * and which counters moved. For tests: commands on stdin, one line of answer each on stdout.
  *
- * It must know nothing of packets, and uses nothing of user/: its maps are its own, fresh, never
- * pinned, so that the program is tested and not the code that fills its maps.
+ * It must know nothing of packets. Its maps are its own, fresh, never pinned, so that the program
+ * is tested and not the code that fills its maps; only the cells of the summary are marked as user/
+ * marks them.
  *
- *   progrun [frags] [stats]      frags: multi-buffer, as the loader does from 5.18 on; stats: what
- *                                the verifier says of the program, on stderr
+ *   progrun [frags] [tries] [stats]
+ *                                frags: multi-buffer, as the loader does from 5.18 on; tries:
+ * without the summary in front of them; stats: what the verifier says of the program, on stderr
  *
  *   mode N [NEXT MS]             the mode, and which one follows when
  *   abi N                        who filled the settings; 1 from the start
@@ -16,6 +18,7 @@
  *   until ADDRESS/LEN MS         sets an end by sg_set_until: PASS|DROP
  *                                (MS: from now, may be negative; 0 never)
  *   clear                        empty both tries
+ *   quietly ADDRESS/LEN          takes it out of the trie, and tells the program nothing
  *   entry ADDRESS/LEN            seen=NS connections=N
  *   raw ADDRESS/LEN N            into the trie with that word as its end
  *   run HEX                      PASS|DROP, then each reason cell that moved as
@@ -44,6 +47,7 @@
 #include <linux/types.h>
 #include <bpf/bpf.h>
 
+#include "blocks.h"
 #include "smtpgate_abi.h"
 #include "smtpgate.skel.h"
 
@@ -63,6 +67,10 @@ static const char *const family_names[SG_FAMILY_COUNT] = {"none", "ip4", "ip6"};
 
 static struct smtpgate_bpf *skel;
 static struct sg_config *settings;
+static union {
+    struct sg_blocks_head head;
+    __u8 cells[BLOCKS_BYTES];
+} * blocks;
 static struct sg_counters *per_cpu;
 static int cpus;
 
@@ -102,8 +110,11 @@ static void load(bool frags, bool stats)
         fprintf(stderr, "%s", log);
     settings = mmap(NULL, sizeof(*settings), PROT_READ | PROT_WRITE, MAP_SHARED,
                     bpf_map__fd(skel->maps.config), 0);
-    if (settings == MAP_FAILED)
-        fail("mmap of config");
+    blocks = mmap(NULL, BLOCKS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+                  bpf_map__fd(skel->maps.blocks), 0);
+    if (settings == MAP_FAILED || blocks == MAP_FAILED)
+        fail("mmap");
+    blocks->head.seed = 0x5eed5eed5eed5eedULL;
     cpus = libbpf_num_possible_cpus();
     if (cpus < 1)
         fail("number of CPUs");
@@ -382,6 +393,16 @@ static __u64 moment(const char *text)
     return ms ? (__u64)(now.tv_sec * 1000LL + now.tv_nsec / 1000000 + ms) : 0;
 }
 
+/* As the gate does before a prefix goes into a trie. */
+static void mark(int map, const struct sg_key6 *key)
+{
+    struct prefix prefix = {.len = (uint8_t)key->prefixlen};
+
+    prefix.addr.family = map == bpf_map__fd(skel->maps.allow4) ? ADDR_IP4 : ADDR_IP6;
+    memcpy(prefix.addr.bytes, key->addr, sizeof(prefix.addr.bytes));
+    blocks_mark(blocks->cells, blocks->head.seed, &prefix);
+}
+
 static void put(char *text, bool raw)
 {
     char *rest = cut_word(text);
@@ -389,6 +410,9 @@ static void put(char *text, bool raw)
     struct sg_key6 key;
     int map = parse_prefix(text, &key);
 
+    if (map >= 0)
+        mark(map, &key);
+    blocks->head.generation++; /* it may replace one that ends later */
     value.until =
         raw ? strtoull(rest, NULL, 0) : moment(rest) << SG_UNTIL_DEADLINE_SHIFT | key.prefixlen;
     if (map < 0 || bpf_map_update_elem(map, &key, &value, BPF_ANY))
@@ -409,6 +433,7 @@ static void cmd_until(char *text)
     wish.until = moment(rest) << SG_UNTIL_DEADLINE_SHIFT | key.prefixlen;
     memcpy(wish.addr, key.addr, sizeof(wish.addr));
     error = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.sg_set_until), &opts);
+    blocks->head.generation++;
     if (map < 0 || error)
         printf("error %s\n", map < 0 ? "no prefix" : strerror(-error));
     else
@@ -437,6 +462,17 @@ static void cmd_entry(char *text)
         printf("seen=%llu connections=%llu\n", value.last_seen, value.connections);
 }
 
+static void cmd_quietly(char *text)
+{
+    struct sg_key6 key;
+    int map = parse_prefix(text, &key);
+
+    if (map < 0 || bpf_map_delete_elem(map, &key))
+        printf("error %s\n", map < 0 ? "no prefix" : strerror(errno));
+    else
+        printf("ok\n");
+}
+
 static void cmd_clear(void)
 {
     const int maps[] = {bpf_map__fd(skel->maps.allow4), bpf_map__fd(skel->maps.allow6)};
@@ -446,6 +482,8 @@ static void cmd_clear(void)
         while (!bpf_map_get_next_key(maps[i], NULL, &key))
             if (bpf_map_delete_elem(maps[i], &key))
                 fail("clear");
+    blocks->head.generation++;
+    memset(blocks->cells + sizeof(blocks->head), 0, BLOCKS_BYTES - sizeof(blocks->head));
     printf("ok\n");
 }
 
@@ -485,14 +523,23 @@ static void command(char *line)
         void (*run)(char *text); /* NULL: @alone, what takes nothing */
         void (*alone)(void);
     } commands[] = {
-        {"abi", .run = cmd_abi},           {"allow", .run = cmd_allow},
-        {"clear", .alone = cmd_clear},     {"entry", .run = cmd_entry},
-        {"fill", .run = cmd_fill},         {"flood", .run = cmd_flood},
-        {"forget", .alone = cmd_forget},   {"mode", .run = cmd_mode},
-        {"port", .run = cmd_port},         {"raw", .run = cmd_raw},
-        {"run", .run = cmd_run},           {"source", .run = cmd_source},
-        {"sources", .alone = cmd_sources}, {"total", .alone = cmd_total},
-        {"until", .run = cmd_until},       {"untracked", .alone = cmd_untracked},
+        {"abi", .run = cmd_abi},
+        {"allow", .run = cmd_allow},
+        {"clear", .alone = cmd_clear},
+        {"entry", .run = cmd_entry},
+        {"fill", .run = cmd_fill},
+        {"flood", .run = cmd_flood},
+        {"forget", .alone = cmd_forget},
+        {"mode", .run = cmd_mode},
+        {"port", .run = cmd_port},
+        {"quietly", .run = cmd_quietly},
+        {"raw", .run = cmd_raw},
+        {"run", .run = cmd_run},
+        {"source", .run = cmd_source},
+        {"sources", .alone = cmd_sources},
+        {"total", .alone = cmd_total},
+        {"until", .run = cmd_until},
+        {"untracked", .alone = cmd_untracked},
     };
     char *rest = line + strcspn(line, " ");
     size_t i;
@@ -513,15 +560,17 @@ static void command(char *line)
 
 int main(int argc, char **argv)
 {
-    bool frags = false, stats = false;
+    bool frags = false, stats = false, tries = false;
     char *line = NULL;
     size_t size = 0;
 
     for (int i = 1; i < argc; i++) {
         frags |= !strcmp(argv[i], "frags");
         stats |= !strcmp(argv[i], "stats");
+        tries |= !strcmp(argv[i], "tries");
     }
     load(frags, stats);
+    blocks->head.filled = !tries;
     while (getline(&line, &size, stdin) > 0) {
         line[strcspn(line, "\n")] = '\0';
         command(line);

@@ -34,17 +34,17 @@ FORGED = p.tcp(25) + p.tcp(25)
 class Gate:
     """A running progrun."""
 
-    def __init__(self, frags):
+    def __init__(self, frags, tries=False):
         program = os.environ.get("SMTPGATE_PROGRUN", str(ROOT / "build/progrun"))
         self.frags, self.runs, self.guarded = frags, 0, set()
         record = os.environ.get("SMTPGATE_TRANSCRIPT")
         self.record = None
-        if record:
+        if record and not tries:
             self.record = open(  # pylint: disable=consider-using-with
                 record + (".frags" if frags else ".linear"), "w", encoding="ascii", buffering=1)
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
-            [program] + ["frags"] * frags, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            bufsize=1)
+            [program] + ["frags"] * frags + ["tries"] * tries, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def ask(self, line):
         """One command, one answer."""
@@ -89,7 +89,7 @@ GATES = []
 def setup():
     """Before each test."""
     if not GATES:
-        GATES.extend([Gate(False), Gate(True)])
+        GATES.extend([Gate(False), Gate(True), Gate(True, tries=True)])
     for gate in GATES:
         gate.reset()
 
@@ -825,6 +825,72 @@ def entry_ends():
                 seen.add(gate.run(make(source)).split()[0])
                 time.sleep(0.05)
             assert seen == {"PASS", "DROP"}, seen
+
+
+@test
+def remembered():
+    """within a connection the source is remembered, and forgotten when its entry goes or ends"""
+    for source, family, bits in (("203.0.113.7", "ip4", 32), ("2001:db8:b::7", "ip6", 128)):
+        def data(of=source, bits=bits):
+            segment = p.tcp(25, flags=p.ACK, data=b"NOOP")
+            return p.frame4(of, segment) if bits == 32 else p.frame6(of, [], segment)
+
+        listed = answer("listed", "pass", family, 25, syn=False)
+        dropped = answer("unlisted", "drop", family, 25, syn=False)
+        expired = answer("expired", "drop", family, 25, syn=False)
+        for gate in GATES:
+            gate.tell("clear")
+            expect(data(), dropped, [gate])
+            gate.tell(f"allow {source}/{bits}")
+            for _ in range(3):
+                expect(data(), listed, [gate])
+            gate.tell(f"allow {source}/{bits} {EARLIER}")
+            expect(data(), expired, [gate])
+            gate.tell("clear")
+            expect(data(), dropped, [gate])
+            gate.tell(f"allow {source}/{bits} {LATER}")
+            for _ in range(3):
+                expect(data(), listed, [gate])
+            assert gate.ask(f"until {source}/{bits} {EARLIER}") == "PASS"
+            expect(data(), expired, [gate])
+            assert gate.ask(f"until {source}/{bits} 0") == "PASS"
+            expect(data(), listed, [gate])
+            assert gate.ask(f"until {source}/{bits} {EARLIER}") == "PASS"
+            expect(data(), expired, [gate])
+
+
+@test
+def remembered_asks_no_trie():
+    """who is remembered is let in without the trie; a connection that begins asks it always"""
+    for gate in GATES:
+        gate.tell("clear")
+        gate.tell("allow 203.0.113.7/32")
+        gate.tell("allow 203.0.113.9/32")
+        data = p.frame4("203.0.113.7", p.tcp(25, flags=p.ACK))
+        expect(data, answer("listed", "pass", "ip4", 25, syn=False), [gate])
+        gate.tell("quietly 203.0.113.7/32")
+        expect(data, answer("listed", "pass", "ip4", 25, syn=False), [gate])
+        expect(smtp4("203.0.113.7"), answer("unlisted", "drop", "ip4", 25), [gate])
+        expect(data, answer("listed", "pass", "ip4", 25, syn=False), [gate])
+        # neither the other family's address of the same bytes nor a neighbour
+        expect(p.frame6("cb00:7107::", [], p.tcp(25, flags=p.ACK)),
+               answer("unlisted", "drop", "ip6", 25, syn=False), [gate])
+        expect(p.frame4("203.0.113.8", p.tcp(25, flags=p.ACK)),
+               answer("unlisted", "drop", "ip4", 25, syn=False), [gate])
+        gate.tell("allow 203.0.113.9/32")  # whatever goes, goes for all
+        expect(data, answer("unlisted", "drop", "ip4", 25, syn=False), [gate])
+
+
+@test
+def temporary_is_not_remembered():
+    """whose entry ends is never remembered: the end comes to the moment, without any command"""
+    for gate in GATES:
+        gate.tell("clear")
+        gate.tell(f"allow 203.0.113.7/32 {LATER}")
+        data = p.frame4("203.0.113.7", p.tcp(25, flags=p.ACK))
+        expect(data, answer("listed", "pass", "ip4", 25, syn=False), [gate])
+        gate.tell("quietly 203.0.113.7/32")
+        expect(data, answer("unlisted", "drop", "ip4", 25, syn=False), [gate])
 
 
 @test

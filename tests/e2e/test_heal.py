@@ -43,8 +43,8 @@ def pins_removed():
     """pins removed: the gate stays closed, status says so, sync mends; the link stays the same"""
     with make() as lab:
         link = lab.link_pins()
-        for pins in (("allow4",), ("allow6",), ("config",), ("count_*",), ("allow4", "allow6"),
-                     ("config", "count_*"), ("*",)):
+        for pins in (("allow4",), ("allow6",), ("config",), ("blocks",), ("count_*",),
+                     ("allow4", "allow6"), ("config", "count_*"), ("*",)):
             lab.mail.run("sh", "-c", "rm " + " ".join(f"{MAPS}/{pin}" for pin in pins))
             assert not unlisted_gets_in(lab), f"{pins} removed: open"
             lab.gate("status", "--check", ok=1)
@@ -85,11 +85,36 @@ def edited():
         lab.gate("sync")
         in_step(lab)
         closed(lab)
-        lab.mail.run(BPFTOOL, "map", "update", "pinned", MAPS + "/allow4", "key", "hex", "0", "0",
-                     "0", "0", "0", "0", "0", "0", "value", "hex", *["0"] * 24)
-        assert unlisted_gets_in(lab)
+        stray = ("map", "update", "pinned", MAPS + "/allow4", "key", "hex", *["0"] * 8,
+                 "value", "hex", *["0"] * 24)
+        lab.mail.run(BPFTOOL, *stray)
+        assert not unlisted_gets_in(lab)    # the summary does not tell of it
+        lab.gate("sync")
+        in_step(lab)
+        lab.gate("-y", "add", "0.0.0.0/0")
+        lab.gate("delete", "0.0.0.0/0")
+        closed(lab)
+        lab.mail.run(BPFTOOL, *stray)
+        assert unlisted_gets_in(lab)        # until it is made anew it does
         lab.gate("status", "--check", ok=1)
         assert lab.json("status")["in_sync"] is False
+        lab.gate("sync")
+        in_step(lab)
+        closed(lab)
+
+
+@tap.test
+def summary_edited():
+    """the summary in front of the tries emptied behind the back: status notices, sync mends"""
+    with make() as lab:
+        element = 1 + 0xc000 // 256         # where the program looks first for 192.0.0.0/16
+        lab.mail.run(BPFTOOL, "map", "update", "pinned", MAPS + "/blocks", "key", "hex",
+                     f"{element:02x}", "0", "0", "0", "value", "hex", *["0"] * 64)
+        status = lab.json("status")
+        assert status["in_sync"] is False, status
+        lab.gate("status", "--check", ok=1)
+        said = lab.gate("check", "192.0.2.10", ok=1)
+        assert "but the kernel drops it" in said.out, said
         lab.gate("sync")
         in_step(lab)
         closed(lab)

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Who can be told to be unlisted without asking a trie, which walks to a leaf for every packet and
+ * misses the cache at each step: all but the neighbours of those who are listed.
+ *
+ * It must know nothing of verdicts. Pure but for the accessor, as parse.h: the same code runs on
+ * the host, against the user program that fills the cells.
+ */
+#ifndef SMTPGATE_BLOCKS_WALK_H
+#define SMTPGATE_BLOCKS_WALK_H
+
+#include <stdbool.h>
+
+#include "parse.h"
+#include "smtpgate_blocks.h"
+
+#ifdef __bpf__
+
+#include "maps.h"
+
+/* A missing element, which cannot be, knows nothing. */
+static __always_inline __u32 block_at(__u32 cell)
+{
+    const __u32 element = cell / SG_BLOCK_CELLS;
+    const struct sg_blocks *found = bpf_map_lookup_elem(&blocks, &element);
+
+    if (!found)
+        return SG_BLOCK_ASK;
+    return READ_ONCE(found->cells[cell / 4 % SG_BLOCK_BYTES]) >> cell % 4 * 2 & 3;
+}
+
+#else
+
+/* Given by whoever includes this on the host. */
+static __u32 block_at(__u32 cell);
+
+#endif
+
+static inline __u64 be64(const __u8 bytes[8])
+{
+    __u64 number;
+
+    __builtin_memcpy(&number, bytes, sizeof(number));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    number = __builtin_bswap64(number);
+#endif
+    return number;
+}
+
+/* What the first level that does not send further says. */
+static __always_inline __u32 walk_ip4(__u64 seed, __u32 addr)
+{
+    __u32 block = block_at(SG_CELLS_IP4_16 + (addr >> 16));
+
+    if (block == SG_BLOCK_DEEPER)
+        block = block_at(SG_CELLS_IP4_20 + (addr >> 12));
+    if (block == SG_BLOCK_DEEPER)
+        block = block_at(SG_CELLS_IP4_24 + (addr >> 8));
+    if (block == SG_BLOCK_DEEPER)
+        block = block_at(sg_hashed_cell(seed, 28, 0, addr & ~0xfU));
+    if (block == SG_BLOCK_DEEPER)
+        block = block_at(sg_hashed_cell(seed, 32, 0, addr));
+    return block;
+}
+
+static __always_inline __u32 walk_ip6(__u64 seed, __u64 high, __u64 low)
+{
+    __u32 block = block_at(SG_CELLS_IP6_20 + (__u32)(high >> 44));
+
+    if (block == SG_BLOCK_DEEPER)
+        block = block_at(sg_hashed_cell(seed, 32, high & ~0ULL << 32, 0));
+    if (block == SG_BLOCK_DEEPER)
+        block = block_at(sg_hashed_cell(seed, 48, high & ~0ULL << 16, 0));
+    if (block == SG_BLOCK_DEEPER)
+        block = block_at(sg_hashed_cell(seed, 56, high & ~0ULL << 8, 0));
+    if (block == SG_BLOCK_DEEPER)
+        block = block_at(sg_hashed_cell(seed, 64, high, 0));
+    if (block == SG_BLOCK_DEEPER)
+        block = block_at(sg_hashed_cell(seed, 128, high, low));
+    return block;
+}
+
+/* False: the source is not listed, for certain. */
+static __always_inline bool may_be_listed(__u64 seed, const struct flow *flow)
+{
+    __u64 high = be64(flow->source);
+
+    if (flow->family == SG_FAMILY_IP4)
+        return walk_ip4(seed, (__u32)(high >> 32)) != SG_BLOCK_NONE;
+    return walk_ip6(seed, high, be64(flow->source + 8)) != SG_BLOCK_NONE;
+}
+
+#endif /* SMTPGATE_BLOCKS_WALK_H */
