@@ -60,8 +60,9 @@ static __always_inline const struct sg_config *find_config(void)
 /* 0: not guarded, else 1 + counter slot. */
 static __always_inline __u8 guarded(const struct sg_config *settings, __u16 port)
 {
+    /* Linux 5.10's verifier does not know that 16 bits are no more than 16 after ntohs(). */
     if (settings)
-        return READ_ONCE(settings->ports[port]);
+        return READ_ONCE(settings->ports[opaque(port) & 0xffff]);
 #define X(number) || port == number
     return 0 SG_DEFAULT_PORTS(X) ? PORT_NO_SLOT : 0;
 #undef X
