@@ -136,7 +136,7 @@ format:
 	clang-format -i $(wildcard user/*.[ch] include/*.h bpf/*.[ch] vmlinux/*.h tests/*/*.[ch])
 
 # Debian's kernels in virtual machines, without KVM; the first time some 600 MB are fetched.
-# KERNELS="5.10 newest" and ARM64_KERNELS= choose; ONLY="5.10" runs a part of them. Nothing here may
+# KERNELS="5.10 newest" and ARM64_KERNELS= choose; ONLY="--brief arm64 5.10" runs a part of them. Nothing here may
 # count on the machine being idle, so all of it may take long, but has an end.
 CROSS = clang --target=aarch64-linux-gnu --sysroot=$(CURDIR)/$(BUILD)/kernels/sysroot \
 	-fuse-ld=lld -Wno-unused-command-line-argument
@@ -148,4 +148,4 @@ check-kernels:
 	@[ ! -e $(BUILD)/kernels/sysroot/complete ] || \
 		$(MAKE) --no-print-directory BUILD=$(BUILD)/kernels/arm64 CC='$(CROSS)' \
 			$(BUILD)/kernels/arm64/smtpgate $(BUILD)/kernels/arm64/progrun
-	@timeout 7200 tests/kernels/run.py $(if $(ONLY),,--table docs/KERNELS.md) $(ONLY)
+	@timeout 7200 tests/kernels/run.py --table docs/KERNELS.md $(ONLY)

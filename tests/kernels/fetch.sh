@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Fetches what "make check-kernels" runs: Debian's kernels, and for arm64 the libraries to build with
-# and the emulator where there is none. All of it goes below one directory and nothing is installed:
-# apt gets a configuration of its own. The archives are those that this machine's own apt is told
+# Fetches what "make check-kernels" runs: Debian's kernels, and for arm64 the libraries to build
+# with and the emulator where there is none. All of it goes below one directory and nothing is
+# installed: apt gets a configuration of its own. The archives are those that this machine's own apt is told
 # of, so that its mirror is used.
 #
 #   tests/kernels/fetch.sh DIR

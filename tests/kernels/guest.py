@@ -227,8 +227,8 @@ class Guest:
                  "-initrd", str(self.work / "initramfs"),
                  "-append", f"console={console} quiet loglevel=1 panic=-1 rdinit=/init"]
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--", "sh", "-c", NETWORK, "sh", *argv], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--", "sh", "-c", NETWORK, "sh",
+             *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=dict(os.environ, CABLES=" ".join(cables)))
         self.answer(600, "boot")
 

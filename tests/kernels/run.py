@@ -11,9 +11,10 @@ Boots each kernel that fetch.sh left in build/kernels, and there
 - runs the commands that read and mend.
 
 Prints TAP, and writes the table docs/KERNELS.md when asked to by --table FILE. Further arguments
-choose kernels: those of whose "amd64 5.10" all are a part. --brief replays only the beginning of the
-recordings, which takes the longest; the table tells how many answers there were. A kernel that could not be had is skipped by name; if none
-was run, that is a failure.
+choose kernels: those of whose "amd64 5.10" all are a part; the table also has what earlier runs in
+this build directory found on the others, each row with its day. --brief replays only the beginning
+of the recordings, which takes the longest; the table tells how many answers there were. A kernel
+that could not be had is skipped by name; if none was run, that is a failure.
 """
 import argparse
 import collections
@@ -372,10 +373,10 @@ def changing(stand):
 # ---- one kernel ----
 
 class Report:
-    """TAP as it goes on, and the rows of the table."""
+    """TAP as it goes on."""
 
     def __init__(self):
-        self.number, self.failed, self.ran, self.rows, self.skipped = 0, 0, 0, [], []
+        self.number, self.failed, self.ran = 0, 0, 0
 
     def test(self, name, function, *args):
         """Runs one; (whether it passed, what it returned)."""
@@ -396,7 +397,6 @@ class Report:
     def skip(self, kernel, why):
         """A kernel that is not run is named."""
         self.number += 1
-        self.skipped.append((kernel, why))
         print(f"ok {self.number} - {kernel.arch} {kernel.wanted} # SKIP {why}", flush=True)
 
     def finish(self):
@@ -430,17 +430,17 @@ def verdicts(report, guest, name, frags):
 
 
 def examine(report, kernel, brief):
-    """All of it on one kernel."""
+    """All of it on one kernel: the rows of the table."""
     stands = STANDS[kernel.arch]
     name = f"{kernel.arch} {kernel.wanted}"
-    row = {"arch": kernel.arch, "kernel": kernel.version}
+    row = {**dict.fromkeys(COLUMNS, "–"), "arch": kernel.arch, "kernel": kernel.version,
+           "day": datetime.date.today().isoformat()}
     passed, guest = report.test(
         f"{name}: {kernel.package} {kernel.version} boots", Guest, kernel.arch,
         pathlib.Path(kernel.place), {**files(kernel.arch), **recordings(brief)},
         [card for card, _ in stands], MODULES, emulator(kernel.arch))
     if not passed:
-        report.rows.append({**dict.fromkeys(COLUMNS, "–"), **row, "load": "**no boot**"})
-        return
+        return [{**row, "load": "**no boot**"}]
     try:
         guest.run("mkdir -p /var/lib; for p in 22 25; do nc -ll -p $p -e /bin/cat "
                   ">/dev/null 2>&1 & done")
@@ -448,10 +448,10 @@ def examine(report, kernel, brief):
                  for number, stand in enumerate(stands)]
         release = guest.run("uname -r").out
         row.update(verdicts(report, guest, name, version_of(release) >= (5, 18)))
-        report.rows += [{**row, **cells} for cells in cards]
+        return [{**row, **cells} for cells in cards]
     except Failed as lost:      # the guest ended, or does not answer
         report.test(f"{name}: to the end", throw, lost)
-        report.rows.append({**dict.fromkeys(COLUMNS, "–"), **row, "load": "**ended**"})
+        return [{**row, "load": "**ended**"}]
     finally:
         guest.close()
 
@@ -488,16 +488,19 @@ def on_card(report, guest, name, number, card, want):
 
 COLUMNS = {"arch": "arch", "kernel": "kernel", "card": "network card", "mode": "XDP",
            "load": "loads", "steps": "verifier's steps", "packets": "packets",
-           "sources": "sources", "connections": "connections", "commands": "commands"}
+           "sources": "sources", "connections": "connections", "commands": "commands",
+           "day": "day"}
 HEAD = """# Kernels
 
-What `sudo make check-kernels` saw on {date}: the program and the command line tool on Debian's
+What `sudo make check-kernels` saw: the program and the command line tool on Debian's
 kernels, in virtual machines. Written by the run; not edited by hand.
 
 - loads: the program passed the verifier, multi-buffer too from 5.18 on; steps: the instructions that
   it went through, of the 1,000,000 it may (the larger of the two programs)
-- packets, sources: the recorded answers of `tests/bpf/test_packets.py` and `test_sources.py`
-- XDP: what `attach` was asked for and got; with one queue it was asked for `auto`
+- packets, sources: so many of the recorded answers of `tests/bpf/test_packets.py` and
+  `test_sources.py` were the same there, and none differed (`--brief` asks for the first ones only)
+- XDP: what `attach` was asked for and got; with one queue it was asked for `auto`, and the commands
+  were left out
 - connections: attach, add, an open connection through a replacement of the program, delete,
   delete of the last, disable, undo, with a client of IPv4 and IPv6; commands: stats, blocked, list,
   check, history, preview, watch, doctor, metrics, sync after the pins were deleted, modes, import,
@@ -512,15 +515,24 @@ native XDP.
 """
 
 
-def write_table(report, path):
+def result_file(kernel):
+    """What was found on a kernel."""
+    return PLACE / "results" / f"{kernel.package}_{kernel.version}.json"
+
+
+def write_table(path):
     """docs/KERNELS.md"""
-    text = HEAD.format(date=datetime.date.today().isoformat())
-    text += "| " + " | ".join(COLUMNS.values()) + " |\n|" + "---|" * len(COLUMNS) + "\n"
-    for row in report.rows:
-        text += "| " + " | ".join(str(row[key]) for key in COLUMNS) + " |\n"
-    for kernel, why in report.skipped:
-        text += f"\nNot run: {kernel.arch} {kernel.wanted}: {why}.\n"
-    path.write_text(text + TAIL, encoding="utf-8")
+    text = HEAD + "| " + " | ".join(COLUMNS.values()) + " |\n|" + "---|" * len(COLUMNS) + "\n"
+    left = ""
+    for kernel in index():
+        file = result_file(kernel)
+        if file.exists():
+            for row in json.loads(file.read_text("utf-8")):
+                text += "| " + " | ".join(str(row[key]) for key in COLUMNS) + " |\n"
+        else:
+            left += (f"\nNot run: {kernel.arch} {kernel.wanted}: "
+                     f"{missing(kernel) or 'not asked for'}.\n")
+    path.write_text(text + left + TAIL, encoding="utf-8")
 
 
 def main():
@@ -539,10 +551,12 @@ def main():
         if why:
             report.skip(kernel, why)
         else:
-            examine(report, kernel, options.brief)
+            rows = examine(report, kernel, options.brief)
+            result_file(kernel).parent.mkdir(exist_ok=True)
+            result_file(kernel).write_text(json.dumps(rows), encoding="utf-8")
             report.ran += 1
     if options.table:
-        write_table(report, options.table)
+        write_table(options.table)
     sys.exit(report.finish())
 
 
