@@ -221,7 +221,8 @@ class Guest:
                 cables.append(f"{tap}:{queues}")
                 backend = f"tap,id=n{tap},ifname=tap{tap},script=no,downscript=no"
                 argv += ["-netdev", backend + (f",queues={queues}" if queues > 1 else ""),
-                         "-device", f"{model},netdev=n{tap},mac={self.mac(number, end)}"]
+                         "-device", f"{model},romfile=,netdev=n{tap},"
+                                    f"mac={self.mac(number, end)}"]
         argv += ["-accel", "tcg", "-smp", str(CPUS), "-m", "1024", "-display", "none",
                  "-no-reboot", "-serial", "stdio", "-kernel", str(kernel),
                  "-initrd", str(self.work / "initramfs"),

@@ -509,7 +509,7 @@ kernels, in virtual machines. Written by the run; not edited by hand.
 """
 TAIL = """
 virtio_net has native XDP only where the device has a transmit queue for each CPU beyond those in
-use (QEMU: `queues=` of twice the CPUs, `mq=on`). Before 5.13 the driver refuses without them, and
+use (QEMU: `queues=` of twice the CPUs, `mq=on`). Without them Linux 5.10's driver refuses, and
 `attach` falls back to generic, saying so; later kernels share the queues there are. e1000 has no
 native XDP.
 """
