@@ -41,6 +41,9 @@ enum {
 };
 
 _Static_assert(SG_REASON_COUNT <= SG_REASON_SLOTS, "no room for a counter of each reason");
+/* An element of a trie is 40 bytes, the key without its first 4, the value. */
+_Static_assert(sizeof(struct sg_key4) % 8 == 4 && sizeof(struct sg_key6) % 8 == 4,
+               "values are not aligned");
 _Static_assert(SG_PORT_SLOTS < PORT_NO_SLOT, "slots and PORT_NO_SLOT in one byte");
 
 /*
