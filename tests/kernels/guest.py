@@ -19,8 +19,8 @@ import tempfile
 import time
 
 # The network card that the gate sits on, and beside it the client's, on one bridge for each. Native
-# XDP in virtio_net wants a transmit queue for each CPU beyond those in use, and Linux 5.10 refuses
-# without them: hence queues, which only a tap device has.
+# XDP in virtio_net wants a transmit queue for each CPU beyond those in use, or has to share: hence
+# queues, which only a tap device has.
 CPUS = 1
 CARDS = {
     "virtio_net": ("virtio-net-pci,mq=on,vectors=10", 2 * CPUS),

@@ -449,7 +449,7 @@ def examine(report, kernel, brief):
         release = guest.run("uname -r").out
         row.update(verdicts(report, guest, name, version_of(release) >= (5, 18)))
         return [{**row, **cells} for cells in cards]
-    except Failed as lost:      # the guest ended, or does not answer
+    except (Failed, OSError) as lost:       # the guest ended, or does not answer
         report.test(f"{name}: to the end", throw, lost)
         return [{**row, "load": "**ended**"}]
     finally:
@@ -508,10 +508,8 @@ kernels, in virtual machines. Written by the run; not edited by hand.
 
 """
 TAIL = """
-virtio_net has native XDP only where the device has a transmit queue for each CPU beyond those in
-use (QEMU: `queues=` of twice the CPUs, `mq=on`). Without them Linux 5.10's driver refuses, and
-`attach` falls back to generic, saying so; later kernels share the queues there are. e1000 has no
-native XDP.
+e1000 has no native XDP. virtio_net with one queue for the one CPU shares it where the kernel knows
+how to; one that does not refuses, and `attach` falls back to generic, saying so.
 """
 
 
