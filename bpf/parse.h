@@ -434,16 +434,22 @@ static __always_inline enum sg_reason parse_any(PKT *pkt, struct flow *flow)
 #define PLAIN6_LEN     (PLAIN_IP + sizeof(struct ip6) + TCP_FLAGS_AT + 1)
 #define IP4_NO_OPTIONS 0x45
 
+/* No driver goes on to a second buffer with less than this in the first. */
+#define FIRST_MIN 512
+
 /*
- * To ask how long the frame is costs half of what all the rest does. One that has the whole IP
- * packet in its first piece has no other, or nothing in it but a trailer. A packet of length 0 is
- * one that is too long for its field (RFC 2675, and what Linux makes of segments).
+ * To ask the kernel how long the frame is costs half of what all the rest does. A short one that
+ * has the whole IP packet in its first buffer has no other (a card that splits headers from data
+ * finds data in the packet, or none in the frame). A packet of length 0 is one that is too long for
+ * its field (RFC 2675, and what Linux makes of segments).
  */
 static __always_inline __u64 plain_len(PKT *pkt, __u64 ip_len)
 {
     __u64 first = pkt_first_len(pkt);
 
-    return ip_len && PLAIN_IP + ip_len <= first ? first : pkt_len(pkt);
+    if (first < FIRST_MIN && ip_len && PLAIN_IP + ip_len <= first)
+        return first;
+    return pkt_len(pkt);
 }
 
 static __always_inline void take_tcp(const __u8 *tcp, struct flow *flow)

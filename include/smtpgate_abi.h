@@ -275,5 +275,6 @@ struct sg_newcomers {
 #define SG_PIN_NEWCOMERS "newcomers"
 #define SG_PIN_COUNT_FMT "count_%u"
 #define SG_PIN_LINK_FMT  "link_%u"
+#define SG_PIN_PROG_FMT  "prog_%u_%u" /* the program behind link_%u, and its number */
 
 #endif /* SMTPGATE_ABI_H */

@@ -19,30 +19,37 @@ $(BUILD)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h user/*.c user/*.h bpf/
 		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \
 		-lcmocka $(shell sed -n 's|^// LIBS: ||p' $<)
 
-# Fuzz targets name what they are linked with in the same way. tests/fuzz/run runs them, bounded.
+# Fuzz targets name what they are linked with in the same way; a module is compiled once for all of
+# them. tests/fuzz/run runs them, bounded.
+FUZZ_CFLAGS = $(CPPFLAGS_ALL) -Ibpf -Itests/fuzz -std=gnu11 $(WARN) -O1 -g -fno-sanitize-recover=all
 FUZZ_BIN := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(wildcard user/*.c user/*.h)
+$(BUILD)/fuzz/user/%.o: user/%.c $(wildcard user/*.h) include/smtpgate_abi.h
 	@mkdir -p $(@D)
-	$(CLANG) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=all -o $@ $< \
-		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \
-		$(shell sed -n 's|^// LIBS: ||p' $<)
+	$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined -c -o $@ $<
 
-# For as long as you like; keeps what it learns in build/fuzz, and what fails beside it.
+# Each target with the modules of its "// LINK:" lines.
+define FUZZ_RULE
+$(BUILD)/fuzz/$(1): tests/fuzz/fuzz_$(1).c tests/fuzz/fuzz.h $$(wildcard bpf/*.h) \
+		$$(patsubst %,$(BUILD)/fuzz/user/%.o,$$(shell sed -n 's|^// LINK: ||p' tests/fuzz/fuzz_$(1).c))
+	@mkdir -p $$(@D)
+	$$(CLANG) $$(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined -o $$@ $$< $$(filter %.o,$$^) \
+		$$(shell sed -n 's|^// LIBS: ||p' $$<)
+endef
+$(foreach target,$(notdir $(FUZZ_BIN)),$(eval $(call FUZZ_RULE,$(target))))
+
+# For as long as you like, each; keeps what it learns in build/fuzz, and what fails beside it.
 SECONDS ?= 60
 .PHONY: fuzz
 fuzz: $(FUZZ_BIN)
-	@for target in $(notdir $(FUZZ_BIN)); do \
-		mkdir -p $(BUILD)/fuzz/corpus/$$target; \
-		$(BUILD)/fuzz/$$target -max_total_time=$(SECONDS) -max_len=12000 -timeout=10 \
-			-print_final_stats=1 -dict=tests/fuzz/$$target.dict \
-			-artifact_prefix=$(BUILD)/fuzz/$$target- \
-			$(BUILD)/fuzz/corpus/$$target tests/fuzz/corpus/$$target || exit 1; \
-	done
+	@SECONDS=$(SECONDS) tests/fuzz/run -v $(TARGETS)
 
 $(BUILD)/progrun: tests/bpf/progrun.c user/blocks.c user/blocks.h $(BUILD)/smtpgate.skel.h \
 		$(wildcard include/*.h)
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O1 -g -o $@ $< user/blocks.c -lbpf -lelf -lz
+
+$(BUILD)/parse_host: tests/bpf/parse_host.c $(wildcard bpf/*.h) include/smtpgate_abi.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) -Ibpf $(TEST_CFLAGS) -o $@ $<
 
 $(BUILD)/policy_load: tests/bench/policy_load.c
 	@mkdir -p $(@D)
@@ -68,7 +75,8 @@ $(BUILD)/bench_verdict: tests/bench/verdict.c $(BUILD)/flood.skel.h $(BUILD)/smt
 	$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g -o $@ $< -lbpf -lelf -lz
 
 # Reads the sources as the program does, to be compared with what bpftool reads.
-$(BUILD)/gate_sources: tests/e2e/gate_sources.c $(addprefix $(BUILD)/user/,gate.o blocks.o counters.o addr.o who_why.o text.o err.o)
+$(BUILD)/gate_sources: tests/e2e/gate_sources.c $(addprefix $(BUILD)/user/,gate.o blocks.o counters.o addr.o who_why.o \
+		text.o trust.o err.o)
 	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ -lbpf -lelf -lz
 
 # The whole program with sanitizers, for the golden tests and test_memory.py.
@@ -93,7 +101,7 @@ deps:
 	@tests/deps.sh
 
 .PHONY: check-build
-check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
+check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/parse_host $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
 	$(BUILD)/gate_sources $(BUILD)/bench_verdict
 
 .PHONY: unit golden program e2e lint
@@ -101,7 +109,7 @@ unit: $(UNIT_BIN)
 	tests/run $(UNIT_RUNS)
 golden: $(BUILD)/asan/smtpgate
 	tests/run $(GOLDEN_RUNS)
-program: $(BUILD)/progrun
+program: $(BUILD)/progrun $(BUILD)/parse_host
 	tests/run $(PROGRAM_RUNS)
 e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so $(BUILD)/gate_sources
 	tests/run $(E2E_RUNS)
@@ -115,15 +123,18 @@ check:
 	@$(MAKE) --no-print-directory check-build
 	@tests/run $(CHECK_RUNS) $(UNIT_RUNS) $(FUZZ_RUNS) $(GOLDEN_RUNS) $(PROGRAM_RUNS) $(E2E_RUNS)
 
-# The random tests for long: SEED=N begins with that sequence again.
+# The random tests for long: SEED=N begins with that sequence again. Each fuzz target takes SECONDS.
 STEPS ?= 20000
 CHANGES ?= 10000
+PACKETS ?= 1000000
+CASES ?= 50000
 .PHONY: check-long
 check-long:
 	@tests/deps.sh
-	@$(MAKE) --no-print-directory all
-	@STEPS=$(STEPS) CHANGES=$(CHANGES) RUNS=200000 TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
-		tests/e2e/test_stream.py
+	@$(MAKE) --no-print-directory all $(BUILD)/progrun $(BUILD)/parse_host
+	@STEPS=$(STEPS) CHANGES=$(CHANGES) PACKETS=$(PACKETS) CASES=$(CASES) SECONDS=$(SECONDS) \
+		TEST_TIMEOUT=7200 V=1 tests/run tests/fuzz/run tests/e2e/test_model.py \
+		tests/e2e/test_stream.py tests/bpf/test_differential.py tests/e2e/test_linux.py
 
 .PHONY: demo
 demo:

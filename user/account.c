@@ -41,7 +41,7 @@ int account_check(const char *name, struct err *e)
         return err_set(e, -EINVAL, EXIT_USAGE,
                        "the account's name is %zu bytes long, at most %d can be listed", len,
                        ACCOUNT_MAX);
-    r = text_check_line(name, "account", e);
+    r = text_check_given(name, "account", e);
     if (r < 0)
         return r;
     /* A word of the command line that went astray, nearly always. */
@@ -59,7 +59,7 @@ int account_check_realm(const char *realm, struct err *e)
     char shown[80];
 
     if (*realm && strlen(realm) <= ACCOUNT_MAX && !strpbrk(realm, "@ "))
-        return text_check_line(realm, "realm", e);
+        return text_check_given(realm, "realm", e);
     err_set(e, 0, EXIT_USAGE, "\"%s\" is no realm: what stands behind the @ of a login name",
             text_escape(realm, shown, sizeof(shown)));
     err_hint(e, "smtpgate set realm mail.example, or smtpgate set realm none");

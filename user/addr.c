@@ -290,6 +290,21 @@ bool who_is_very_wide(const struct who *who)
     return false;
 }
 
+bool who_is_sound(const struct who *who)
+{
+    struct addr last = who->first;
+
+    if (who->first.family != who->last.family || addr_cmp(&who->first, &who->last) > 0 ||
+        is_v4_mapped(&who->first))
+        return false;
+    if (who->kind == WHO_RANGE)
+        return !is_v4_mapped(&who->last);
+    if (who->kind == WHO_SEGMENT &&
+        !segment_last(&who->first, common_bits(&who->first, &who->last), &last))
+        return false;
+    return addr_cmp(&last, &who->last) == 0;
+}
+
 bool who_same_set(const struct who *a, const struct who *b)
 {
     return addr_cmp(&a->first, &b->first) == 0 && addr_cmp(&a->last, &b->last) == 0;

@@ -71,6 +71,9 @@ const char *who_kind_name(enum who_kind kind);
 /* Wider than /8 (IPv4) or /19 (IPv6) in number of addresses, ranges included: wants a -y. */
 bool who_is_very_wide(const struct who *who);
 
+/* Its bounds are what its kind says, so that it could have been typed: for what a file holds. */
+bool who_is_sound(const struct who *who);
+
 /* The same set of addresses, whatever the spelling. */
 bool who_same_set(const struct who *a, const struct who *b);
 

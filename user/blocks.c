@@ -138,14 +138,14 @@ void blocks_mark(uint8_t *cells, uint64_t seed, const struct prefix *prefix)
 
 static bool cell_tells(uint32_t cell, enum sg_block block, void *arg)
 {
-    const uint8_t *cells = arg;
+    const uint8_t *const *cells = arg;
 
-    return cells[cell / 4] & bit_of(cell, block);
+    return (*cells)[cell / 4] & bit_of(cell, block);
 }
 
 bool blocks_tell(const uint8_t *cells, uint64_t seed, const struct prefix *prefix)
 {
-    return each_cell(seed, prefix, cell_tells, (void *)(uintptr_t)cells);
+    return each_cell(seed, prefix, cell_tells, &cells);
 }
 
 int blocks_send_on(int (*read_cell)(uint32_t cell, void *arg), void *arg, uint64_t seed,

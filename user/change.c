@@ -55,6 +55,8 @@ int change_open_store(const char *state, const struct gate *gate, enum store_acc
 {
     int r = store_open(state, STORE_READ, ret_store, e);
 
+    if (r == -ENOENT && gate_is_hidden(gate))
+        return gate_fail_hidden(e); /* an empty list may be a wrong answer */
     if (r == -ENOENT && gate_is_claimed(gate))
         return change_fail_no_store(state, e);
     if (r == -ENOENT && mode == STORE_READ)
@@ -82,8 +84,11 @@ static int open_any_store(const char *state, enum store_access mode, struct stor
 static int open_both(const struct change_options *options, struct change *change, struct err *e)
 {
     enum store_access mode = options->dry_run ? STORE_DRY : STORE_WRITE;
-    int r = gate_open(options->bpffs, !options->dry_run, &change->gate, e);
+    int r = options->store_only ? gate_open_if_permitted(options->bpffs, &change->gate, e)
+                                : gate_open(options->bpffs, !options->dry_run, &change->gate, e);
 
+    if (r == 0 && !options->dry_run && !options->no_heal)
+        r = gate_check_owner(change->gate, e);
     if (r == 0 && options->need_gate)
         r = gate_need_bpffs(change->gate, e); /* before anything is stored */
     if (r < 0)

@@ -40,10 +40,11 @@ struct change_options {
     const char *state, *bpffs;
     const struct store_author *author; /* for history and log; NULL: no history is kept */
     bool dry_run;
-    bool need_gate; /* make the kernel's maps if they are missing (attach, sync) */
-    bool no_heal;   /* leave the list in the kernel as it is, whatever it is (detach);
-                     * with no store, work on one in memory */
-    bool adopt;     /* take over a kernel state made from another store (sync -y) */
+    bool store_only; /* with dry_run: who may not look at the kernel is told what the store says */
+    bool need_gate;  /* make the kernel's maps if they are missing (attach, sync) */
+    bool no_heal;    /* leave the list in the kernel as it is, whatever it is (detach);
+                      * with no store, work on one in memory */
+    bool adopt;      /* take over a kernel state made from another store (sync -y) */
 };
 
 /*

@@ -396,6 +396,7 @@ int cmd_begin(const struct cmd_context *ctx, struct change *ret_change, struct e
         .state = ctx->state,
         .bpffs = ctx->bpffs,
         .dry_run = ctx->dry_run,
+        .store_only = ctx->store_only,
     };
     int r = cmd_begin_with(ctx, &options, ret_change, e);
 
@@ -459,13 +460,14 @@ void cmd_say_opened(const struct cmd_context *ctx, const struct store_settings *
 const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX])
 {
     char who[WHO_TEXT_MAX], account[CMD_ACCOUNT_MAX], until[OUT_TIME_MAX];
-    bool remark = entry->remark[0];
+    char remark[REMARK_MAX + 1];
 
+    text_escape(entry->remark, remark, sizeof(remark));
     text_escape(entry->account, account, sizeof(account));
     out_local_time(entry->expires, until);
     snprintf(buf, CMD_ENTRY_MAX, "#%lld %s%s%s%s%s%s%s%s", (long long)entry->id,
              who_print(&entry->who, who), *account ? " of account " : "", account,
-             *until ? " until " : "", until, remark ? " (" : "", entry->remark, remark ? ")" : "");
+             *until ? " until " : "", until, *remark ? " (" : "", remark, *remark ? ")" : "");
     return buf;
 }
 
@@ -537,6 +539,19 @@ int cmd_resolve_end(const struct cmd_end *end, int64_t now, int64_t *ret_expires
 int cmd_fail_memory(struct err *e)
 {
     return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory; nothing changed");
+}
+
+int cmd_open_store(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,
+                   struct err *e)
+{
+    _cleanup_(gate_close) struct gate *gate = NULL;
+    int r = gate_open_if_permitted(ctx->bpffs, &gate, e);
+
+    if (r == 0)
+        r = change_open_store(ctx->state, gate, STORE_READ, ret_store, e);
+    if (r == 0)
+        *ret_gate = TAKE_PTR(gate);
+    return r;
 }
 
 int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,

@@ -80,6 +80,7 @@ struct cmd_context {
     const char *state;
     const char *bpffs;
     bool dry_run;
+    bool store_only; /* with dry_run, of change_options */
     bool yes;
     bool verbose;
     struct out out;
@@ -206,6 +207,9 @@ const char *cmd_entry(const struct store_entry *entry, char buf[CMD_ENTRY_MAX]);
  */
 int cmd_open_both(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,
                   struct err *e);
+/* The same for who may read the store but not look at the kernel: the gate may be hidden. */
+int cmd_open_store(const struct cmd_context *ctx, struct store **ret_store, struct gate **ret_gate,
+                   struct err *e);
 
 /* Since when use is counted (use_known_since), the first member of an object; null: it is not. */
 json_t *cmd_use_json(int64_t known_since, int64_t now);

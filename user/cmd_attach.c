@@ -426,8 +426,6 @@ static void report_iface(const struct sync_result *result, const struct err *pro
     char name[CMD_NAME_MAX];
 
     if (!problem) {
-        if (!result->attached.replaced)
-            log_attached(NULL, result);
         say_attached(report->ctx, result);
         json_array_append_new(report->interfaces, attached_json(result));
         return;
@@ -436,10 +434,30 @@ static void report_iface(const struct sync_result *result, const struct err *pro
     if (report->failed)
         out_warn(&report->ctx->out, "%s: %s\n", name, problem->message);
     report->failed = true;
-    events_send_failed_attach(name, problem->message);
     json_array_append_new(report->interfaces,
                           json_pack("{s:s, s:b, s:s, s:s}", "name", name, "attached", false,
                                     "xdp_mode", "none", "problem", problem->message));
+}
+
+/*
+ * Once all links are in force: a log that has stopped reading holds up each event, and no interface
+ * shall wait for that.
+ */
+static void send_events(const struct report *report)
+{
+    json_t *item;
+    size_t i;
+
+    json_array_foreach (report->interfaces, i, item) {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        const char *problem = json_string_value(json_object_get(item, "problem"));
+
+        if (problem)
+            events_send_failed_attach(name, problem);
+        else if (!json_is_true(json_object_get(item, "replaced")))
+            events_send_attach(NULL, name, json_string_value(json_object_get(item, "xdp_mode")),
+                               false);
+    }
 }
 
 /* The time of the last change is written down that often, if nothing else is. */
@@ -501,11 +519,12 @@ static int sync_everything(const struct cmd_context *ctx, const struct change_op
     if (r < 0)
         return r;
     ifaces = sync_all_ifaces(change.store, change.gate, report_iface, report, e);
-    if (fixed || (was.present && !was.settings))
-        events_send_heal(&change.author, fixed);
     r = sync_live_links(change.store, change.gate, ifaces < 0 ? NULL : e);
     if (r == 0)
         r = change_commit(&change, ifaces < 0 ? NULL : e);
+    send_events(report);
+    if (fixed || (was.present && !was.settings))
+        events_send_heal(&change.author, fixed);
     if (r < 0 && ifaces == 0)
         return r;
     if (accept)

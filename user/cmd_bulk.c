@@ -119,6 +119,7 @@ int cmd_diff(const struct cmd_context *ctx, struct err *e)
     int r;
 
     reading.dry_run = true;
+    reading.store_only = true;
     reading.yes = true;
     r = fill(&bulk, &reading, true, e);
     if (r < 0)
@@ -175,7 +176,7 @@ int cmd_export(const struct cmd_context *ctx, struct err *e)
     if (r == 0 && ctx->out.json)
         return cmd_list(ctx, e); /* the same entries as one object */
     if (r == 0)
-        r = cmd_open_both(ctx, &store, &gate, e);
+        r = cmd_open_store(ctx, &store, &gate, e);
     if (r < 0)
         return r;
     header = bulk_header(exporting.format);

@@ -60,7 +60,7 @@ int cmd_history(const struct cmd_context *ctx, struct err *e)
     _cleanup_(gate_close) struct gate *gate = NULL;
     struct telling telling = {.ctx = ctx};
     bool all = ctx->out.json || ctx->verbose;
-    int r = cmd_open_both(ctx, &store, &gate, e);
+    int r = cmd_open_store(ctx, &store, &gate, e);
 
     if (r < 0)
         return r;

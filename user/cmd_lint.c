@@ -24,6 +24,7 @@ struct linting {
     const struct cmd_context *ctx;
     struct store *store;
     struct gate *gate; /* NULL: use is not known */
+    bool hidden;       /* as it may not be looked at */
     char realm[ACCOUNT_MAX + 1];
     const char *unused; /* as typed */
     int64_t now, known_since;
@@ -343,7 +344,10 @@ static int prepare(struct linting *linting, int64_t unused, struct err *e)
         return r;
     counted = linting->known_since <= options.now;
     options.idle_before = counted ? options.now - unused : INT64_MIN;
-    if (!counted)
+    if (linting->hidden)
+        out_note(&linting->ctx->out, "who is unused is not known: only root may look at the gate in"
+                                     " the kernel\n");
+    else if (!counted)
         out_note(&linting->ctx->out, "who is unused is not known: the gate is on no interface, and"
                                      " counts nothing\n");
     linting->lint = lint_new(&options);
@@ -400,10 +404,11 @@ int cmd_lint(const struct cmd_context *ctx, struct err *e)
     if (r == 0)
         r = cmd_check_account(ctx, e);
     if (r == 0)
-        r = cmd_open_both(ctx, &store, &gate, e);
+        r = cmd_open_store(ctx, &store, &gate, e);
     if (r < 0)
         return r;
     linting.store = store;
     linting.gate = gate_is_whole(gate) ? gate : NULL;
+    linting.hidden = gate_is_hidden(gate);
     return lint_lists(&linting, unused, e);
 }

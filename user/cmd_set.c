@@ -50,7 +50,7 @@ static int show(const struct cmd_context *ctx, struct err *e)
     _cleanup_(store_close) struct store *store = NULL;
     _cleanup_(gate_close) struct gate *gate = NULL;
     struct store_settings settings;
-    int r = cmd_open_both(ctx, &store, &gate, e);
+    int r = cmd_open_store(ctx, &store, &gate, e);
 
     if (r == 0)
         r = store_read_settings(store, &settings, e);

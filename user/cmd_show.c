@@ -24,6 +24,7 @@ struct listing {
     bool expired;        /* only those */
     int64_t unused;      /* only those that let nobody in for so many seconds; 0 all */
     int64_t known_since; /* use_known_since(), with @unused */
+    bool hidden;         /* how entries are used may not be looked at */
     uint64_t unknown;    /* shown, and perhaps in use before that */
     int account_width;   /* of the column; 0: only the host list is shown, without one */
     uint64_t shown;
@@ -82,7 +83,7 @@ static int list_entry(const struct store_entry *entry, void *arg)
     struct listing *listing = arg;
     const struct out *out = &listing->ctx->out;
     char who[WHO_TEXT_MAX], created[OUT_TIME_MAX], seen[OUT_TIME_MAX];
-    char end[OUT_TIME_MAX + 16];
+    char end[OUT_TIME_MAX + 16], account[4 * ACCOUNT_MAX + 1], remark[4 * REMARK_MAX + 1];
     int width = listing->account_width;
     struct gate_use use;
     int r;
@@ -101,13 +102,11 @@ static int list_entry(const struct store_entry *entry, void *arg)
                  "REMARK");
     out_local_time(entry->created, created);
     out_local_time((int64_t)use.last_seen, seen);
+    text_escape(*entry->account ? entry->account : "-", account, sizeof(account));
+    text_escape(entry->remark, remark, sizeof(remark));
     out_text(out, "#%-4lld %-30s %-*s%-16s %-*s %-16s %11llu%s%s\n", (long long)entry->id, who,
-             width,
-             !width            ? ""
-             : *entry->account ? entry->account
-                               : "-",
-             created, END_WIDTH, end_words(listing, entry, end), *seen ? seen : "-",
-             (unsigned long long)use.connections, *entry->remark ? "  " : "", entry->remark);
+             width, width ? account : "", created, END_WIDTH, end_words(listing, entry, end),
+             *seen ? seen : "-", (unsigned long long)use.connections, *remark ? "  " : "", remark);
     out_stream_item(&listing->stream,
                     json_pack("{s:I, s:s, s:s, s:o, s:s, s:o, s:o, s:b, s:o, s:I}", "id",
                               (json_int_t)entry->id, "who", who, "kind",
@@ -169,8 +168,8 @@ static void say_unknown(const struct listing *listing)
     const struct out *out = &listing->ctx->out;
     char since[OUT_TIME_MAX];
 
-    if (!listing->unknown)
-        return;
+    if (!listing->unknown || listing->hidden)
+        return; /* or it is said already */
     if (listing->known_since > listing->now)
         out_warn(out, "who is let in is not counted, as the gate is on no interface: whether these"
                       " entries were used is not known\n");
@@ -184,7 +183,10 @@ static void say_unknown(const struct listing *listing)
 static int list_entries(const struct cmd_context *ctx, struct store *store, struct gate *gate,
                         struct err *e)
 {
-    struct listing listing = {.ctx = ctx, .gate = gate, .e = e};
+    struct listing listing = {.ctx = ctx,
+                              .gate = gate_is_whole(gate) ? gate : NULL,
+                              .hidden = gate_is_hidden(gate),
+                              .e = e};
     struct account account;
     int r = prepare_listing(&listing, store, &account);
 
@@ -253,7 +255,8 @@ static int add_to_row(const struct store_entry *entry, void *arg)
 static int list_accounts(const struct cmd_context *ctx, struct store *store, struct gate *gate,
                          struct err *e)
 {
-    struct account_row row = {.listing = {.ctx = ctx, .gate = gate, .e = e}};
+    struct account_row row = {
+        .listing = {.ctx = ctx, .gate = gate_is_whole(gate) ? gate : NULL, .e = e}};
     int r;
 
     if (ctx->n_args || ctx->options[OPT_ACCOUNT] || ctx->options[OPT_EXPIRED] ||
@@ -278,7 +281,6 @@ int cmd_list(const struct cmd_context *ctx, struct err *e)
 {
     _cleanup_(store_close) struct store *store = NULL;
     _cleanup_(gate_close) struct gate *gate = NULL;
-    struct gate *whole;
     int64_t unused;
     int r;
 
@@ -288,12 +290,14 @@ int cmd_list(const struct cmd_context *ctx, struct err *e)
     if (r == 0 && ctx->options[OPT_UNUSED])
         r = when_parse_duration(ctx->options[OPT_UNUSED], &unused, e);
     if (r == 0)
-        r = cmd_open_both(ctx, &store, &gate, e);
+        r = cmd_open_store(ctx, &store, &gate, e);
     if (r < 0)
         return r;
-    whole = gate_is_whole(gate) ? gate : NULL;
-    return ctx->options[OPT_ACCOUNTS] ? list_accounts(ctx, store, whole, e)
-                                      : list_entries(ctx, store, whole, e);
+    if (gate_is_hidden(gate))
+        out_note(&ctx->out, "when an entry last let somebody in is not known: only root may look at"
+                            " the gate in the kernel\n");
+    return ctx->options[OPT_ACCOUNTS] ? list_accounts(ctx, store, gate, e)
+                                      : list_entries(ctx, store, gate, e);
 }
 
 /* ---- check ---- */
@@ -532,6 +536,9 @@ static int check_all(struct checking *checking, struct gate *gate, const struct 
         return r;
     if (checking->disagree)
         out_warn(&ctx->out, "kernel and store disagree; to mend it: smtpgate sync\n");
+    else if (gate_is_hidden(gate))
+        out_note(&ctx->out, "this is what the store says: only root may look at the gate in the"
+                            " kernel\n");
     else if (checking->attached && !checking->guarding)
         out_warn(&ctx->out, "no interface carries the gate now, so nothing is dropped: smtpgate"
                             " sync\n");
@@ -562,7 +569,7 @@ int cmd_check(const struct cmd_context *ctx, struct err *e)
     if (r == 0)
         r = cmd_check_account(ctx, e);
     if (r == 0)
-        r = cmd_open_both(ctx, &store, &gate, e);
+        r = cmd_open_store(ctx, &store, &gate, e);
     if (r < 0)
         return r;
     checking.store = store;

@@ -12,6 +12,8 @@ void source_close(struct source *source)
 {
     if (source->file && source->own)
         fclose(source->file);
+    repeats_free(&source->repeats);
+    source->repeats = (struct repeats){0};
 }
 
 static int fail_read(const struct source *source, int r, struct err *e)
@@ -130,7 +132,7 @@ static int count_entry(const struct listfile_entry *entry, const struct bulk_pla
 
     source->entries++;
     warn_remark(source, entry, place);
-    return 0;
+    return repeats_note(&source->repeats, entry);
 }
 
 /* All are on standard error; with -j the first is in the error too. */
@@ -160,6 +162,40 @@ static void say_notices(const struct source *source)
                  source->notices == 1 ? " is" : "s are");
 }
 
+static int compare_entry(const struct listfile_entry *entry, const struct bulk_place *place,
+                         void *arg)
+{
+    struct source *source = arg;
+    struct err problem;
+
+    return repeats_agree(&source->repeats, entry, place->line, &problem)
+               ? 0
+               : tell_problem(place, &problem, false, source);
+}
+
+static int pass_over(const struct bulk_place *place, const struct err *problem, bool notice,
+                     void *arg)
+{
+    (void)place, (void)problem, (void)notice, (void)arg;
+    return 0;
+}
+
+/* The order of two lines must not decide what an entry is: they would be swapped one day. */
+static int check_repeats(struct source *source, struct err *e)
+{
+    const struct bulk_sink sink = {.entry = compare_entry, .problem = pass_over, .arg = source};
+    bool any;
+    int r = repeats_settle(&source->repeats, &any);
+
+    if (r == 0 && any)
+        r = fseek(source->file, source->start, SEEK_SET) < 0 ? -errno : 0;
+    if (r == 0 && any)
+        r = bulk_read(source->file, source->format, source->now, &sink, NULL, e);
+    if (r < 0)
+        return r == -ENOMEM ? cmd_fail_memory(e) : fail_read(source, r, e);
+    return source->bad_lines ? fail_lines(source, e) : 0;
+}
+
 static int check(struct source *source, struct err *e)
 {
     const struct bulk_sink sink = {.entry = count_entry, .problem = tell_problem, .arg = source};
@@ -170,8 +206,10 @@ static int check(struct source *source, struct err *e)
     if (source->bad_lines)
         return fail_lines(source, e);
     source->is_empty = ftell(source->file) == source->start;
-    say_notices(source);
-    return 0;
+    r = check_repeats(source, e);
+    if (r == 0)
+        say_notices(source);
+    return r;
 }
 
 int source_open(const struct cmd_context *ctx, const char *path, struct source *ret_source,

@@ -11,6 +11,7 @@
 #include "additions.h"
 #include "bulk.h"
 #include "losses.h"
+#include "repeats.h"
 
 struct source {
     const struct cmd_context *ctx;
@@ -23,6 +24,7 @@ struct source {
     uint64_t entries;
     bool is_empty; /* not a byte */
     unsigned long bad_lines, notices, warned;
+    struct repeats repeats;
     struct err first; /* of the bad lines */
 };
 
@@ -31,9 +33,9 @@ void source_close(struct source *source);
 
 /*
  * Opens @path ("-": standard input) and reads it once. Bad lines are told on stderr with their
- * places, and are an error (EXIT_USAGE); so is what cannot be carried over and would change what
- * the rest means. What can be left out is named. What cannot be read twice is copied to a
- * temporary file.
+ * places, and are an error (EXIT_USAGE); so are two that contradict each other, and what cannot be
+ * carried over and would change what the rest means. What can be left out is named. What cannot be
+ * read twice is copied to a temporary file.
  */
 int source_open(const struct cmd_context *ctx, const char *path, struct source *ret_source,
                 struct err *e);

@@ -24,6 +24,7 @@
 #include "blocks.h"
 #include "counters.h"
 #include "smtpgate.skel.h"
+#include "trust.h"
 
 #if defined(__x86_64__) || defined(__i386__)
 #define LOADS_REORDER false
@@ -53,6 +54,7 @@ static const char *const map_pins[SHARED_MAPS] = {SG_PIN_CONFIG,   SG_PIN_ALLOW4
 
 struct gate {
     char dir[PIN_PATH_MAX / 2];
+    bool hidden;            /* what there is may not be looked at */
     bool writable;          /* decides what @config is: a shared mapping or a copy */
     int maps[SHARED_MAPS];  /* -1 missing */
     bool made[SHARED_MAPS]; /* by us */
@@ -74,6 +76,14 @@ static int fail_denied(int r, const char *what, struct err *e)
 {
     err_set(e, r, EXIT_DENIED, "not permitted to %s", what);
     err_hint(e, "run it as root (sudo)");
+    return r;
+}
+
+/* What a program takes is less than root. */
+static int fail_load_denied(int r, const char *what, struct err *e)
+{
+    fail_denied(r, what, e);
+    err_hint(e, "run it as root (sudo), or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
     return r;
 }
 
@@ -124,6 +134,14 @@ static void link_path(const struct gate *gate, uint32_t id, char path[PIN_PATH_M
 
     snprintf(name, sizeof(name), SG_PIN_LINK_FMT, id);
     snprintf(path, PIN_PATH_MAX, "%s/%s", gate->dir, name);
+}
+
+static void prog_path(const struct gate *gate, uint32_t id, __u32 prog_id, char path[PIN_PATH_MAX])
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), SG_PIN_PROG_FMT, id, prog_id);
+    pin_path(gate, name, path);
 }
 
 static int get_pin(const struct gate *gate, const char *path)
@@ -237,23 +255,55 @@ static int open_maps(struct gate *gate, struct err *e)
     return r < 0 ? r : map_blocks(gate, e);
 }
 
-int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e)
+static int new_gate(const char *bpffs, struct gate **ret_gate, struct err *e)
 {
     _cleanup_(gate_close) struct gate *gate = calloc(1, sizeof(*gate));
-    int r;
 
     if (!gate)
         return err_set(e, -ENOMEM, EXIT_REFUSED, "out of memory");
     memset(gate->maps, -1, sizeof(gate->maps));
     gate->setter = -1;
-    gate->writable = writable;
     if (snprintf(gate->dir, sizeof(gate->dir), "%s", bpffs) >= (int)sizeof(gate->dir))
         return err_set(e, -ENAMETOOLONG, EXIT_USAGE, "the bpffs directory's name is too long");
+    *ret_gate = TAKE_PTR(gate);
+    return 0;
+}
+
+int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e)
+{
+    _cleanup_(gate_close) struct gate *gate = NULL;
+    int r = new_gate(bpffs, &gate, e);
+
+    if (r < 0)
+        return r;
+    gate->writable = writable;
     r = open_maps(gate, e);
     if (r < 0)
         return r;
     *ret_gate = TAKE_PTR(gate);
     return 0;
+}
+
+int gate_open_if_permitted(const char *bpffs, struct gate **ret_gate, struct err *e)
+{
+    int r = gate_open(bpffs, false, ret_gate, e);
+
+    if (r != -EPERM && r != -EACCES)
+        return r;
+    r = new_gate(bpffs, ret_gate, e);
+    if (r == 0)
+        (*ret_gate)->hidden = true;
+    return r;
+}
+
+bool gate_is_hidden(const struct gate *gate)
+{
+    return gate->hidden;
+}
+
+int gate_fail_hidden(struct err *e)
+{
+    return fail_denied(-EPERM, "look at the gate in the kernel", e);
 }
 
 void gate_close(struct gate *gate)
@@ -361,13 +411,15 @@ static int check_owner(const char *path, struct err *e)
     return -EPERM;
 }
 
-static int check_owners(const struct gate *gate, struct err *e)
+int gate_check_owner(const struct gate *gate, struct err *e)
 {
     char dir[PIN_PATH_MAX];
     int r = check_owner(gate->dir, e);
 
     snprintf(dir, sizeof(dir), "%s/%s", gate->dir, SG_PIN_DIR);
-    return r == 0 ? check_owner(dir, e) : r;
+    if (r == 0)
+        r = check_owner(dir, e);
+    return r == 0 ? trust_dir(gate->dir, e) : r; /* and what is above it */
 }
 
 int gate_need_bpffs(const struct gate *gate, struct err *e)
@@ -375,7 +427,7 @@ int gate_need_bpffs(const struct gate *gate, struct err *e)
     const char *path = gate->dir;
     char dir[PIN_PATH_MAX];
     bool below_root = !strncmp(path, BPFFS_ROOT "/", sizeof(BPFFS_ROOT));
-    int r = check_owners(gate, e);
+    int r = gate_check_owner(gate, e);
 
     if (r < 0)
         return r;
@@ -433,7 +485,7 @@ void gate_read_pins(const struct gate *gate, struct gate_pins *ret_pins)
     nearest_dir(gate->dir, path);
     pins.on_bpffs = is_bpffs(path);
     pins.uid = lstat(gate->dir, &st) == 0 ? st.st_uid : 0;
-    pins.safe = check_owners(gate, NULL) == 0;
+    pins.safe = gate_check_owner(gate, NULL) == 0;
     pins.filled = gate->config && gate->config->abi == SG_ABI;
     for (i = 0; pins.present && i < SHARED_MAPS; i++) {
         if (gate->maps[i] >= 0)
@@ -527,7 +579,7 @@ int gate_make_maps(struct gate *gate, struct err *e)
     snprintf(dir, sizeof(dir), "%s/%s", gate->dir, SG_PIN_DIR);
     r = make_dirs(dir, e);
     if (r == 0)
-        r = check_owners(gate, e); /* somebody may have been quicker */
+        r = gate_check_owner(gate, e); /* somebody may have been quicker */
     if (r < 0)
         return r;
     r = open_skeleton(gate, &skel, e);
@@ -538,6 +590,8 @@ int gate_make_maps(struct gate *gate, struct err *e)
     bpf_map__set_autocreate(skel->maps.count, false);
     bpf_map__set_autocreate(skel->maps.known, false);
     r = smtpgate_bpf__load(skel);
+    if (r == -EPERM || r == -EACCES)
+        return fail_load_denied(r, "make the maps", e);
     if (r < 0)
         return fail_kernel(r, "make the maps", e);
     for (i = 0; i < SHARED_MAPS; i++) {
@@ -867,10 +921,10 @@ bool gate_blocks_tell(const struct gate_blocks *blocks, const struct prefix *pre
 
 static int look_up_cell(uint32_t cell, void *arg)
 {
-    const struct gate *gate = arg;
+    const int *map = arg;
     const __u32 element = cell / SG_BLOCK_CELLS;
     struct sg_blocks blocks;
-    int r = bpf_map_lookup_elem(gate->maps[MAP_BLOCKS], &element, &blocks);
+    int r = bpf_map_lookup_elem(*map, &element, &blocks);
 
     return r < 0 ? r : blocks.cells[cell / 4 % SG_BLOCK_BYTES] >> cell % 4 * 2 & 3;
 }
@@ -880,14 +934,14 @@ static int blocks_admit(const struct gate *gate, const struct addr *addr)
 {
     struct sg_blocks_head head;
     const __u32 zero = 0;
-    int r;
+    int r, map = gate->maps[MAP_BLOCKS];
 
-    if (gate->maps[MAP_BLOCKS] < 0)
+    if (map < 0)
         return 1;
-    r = bpf_map_lookup_elem(gate->maps[MAP_BLOCKS], &zero, &head);
+    r = bpf_map_lookup_elem(map, &zero, &head);
     if (r < 0 || !head.filled)
         return r < 0 ? r : 1;
-    return blocks_send_on(look_up_cell, (void *)(uintptr_t)gate, head.seed, addr);
+    return blocks_send_on(look_up_cell, &map, head.seed, addr);
 }
 
 /* ---- the tries ---- */
@@ -1230,12 +1284,25 @@ const char *gate_xdp_name(enum gate_xdp xdp)
     return xdp == GATE_XDP_NATIVE ? "native" : xdp == GATE_XDP_GENERIC ? "generic" : "none";
 }
 
+/*
+ * The program behind a link, by a pin of its own: by its number only CAP_SYS_ADMIN can ask for it,
+ * which is all of root. An older version pinned none.
+ */
+static int open_program(const struct gate *gate, uint32_t id, __u32 prog_id)
+{
+    char path[PIN_PATH_MAX];
+    int fd;
+
+    prog_path(gate, id, prog_id, path);
+    fd = get_pin(gate, path);
+    return fd < 0 ? bpf_prog_get_fd_by_id(prog_id) : fd;
+}
+
 /* The maps a program uses, against those that are pinned now. */
-static bool program_uses(__u32 prog_id, const int *fds, size_t n)
+static bool program_uses(int prog, const int *fds, size_t n)
 {
     struct bpf_prog_info info = {0};
     __u32 ids[16] = {0}, len = sizeof(info);
-    _cleanup_close_ int prog = bpf_prog_get_fd_by_id(prog_id);
     size_t i, j;
 
     if (prog < 0)
@@ -1261,6 +1328,7 @@ static bool program_uses(__u32 prog_id, const int *fds, size_t n)
 static void compare_maps(const struct gate *gate, uint32_t id, __u32 prog_id,
                          struct gate_link *link)
 {
+    _cleanup_close_ int prog = open_program(gate, id, prog_id);
     char path[PIN_PATH_MAX];
     _cleanup_close_ int count = -1;
 
@@ -1268,11 +1336,9 @@ static void compare_maps(const struct gate *gate, uint32_t id, __u32 prog_id,
     count = get_pin(gate, path);
 
     /* Without a summary the tries decide alone: what an older version attached. */
-    link->in_force =
-        program_uses(prog_id, gate->maps, MAP_BLOCKS) &&
-        (gate->maps[MAP_BLOCKS] < 0 || program_uses(prog_id, &gate->maps[MAP_BLOCKS], 1));
-    link->current =
-        program_uses(prog_id, gate->maps, SHARED_MAPS) && program_uses(prog_id, &count, 1);
+    link->in_force = program_uses(prog, gate->maps, MAP_BLOCKS) &&
+                     (gate->maps[MAP_BLOCKS] < 0 || program_uses(prog, &gate->maps[MAP_BLOCKS], 1));
+    link->current = program_uses(prog, gate->maps, SHARED_MAPS) && program_uses(prog, &count, 1);
 }
 
 /*
@@ -1324,6 +1390,41 @@ static int read_link_fd(const struct gate *gate, uint32_t id, int fd, struct gat
     return 0;
 }
 
+static bool is_program_of(const struct gate *gate, uint32_t id, __u32 prog_id)
+{
+    char path[PIN_PATH_MAX];
+    struct stat st;
+
+    prog_path(gate, id, prog_id, path);
+    return prog_id && stat(path, &st) == 0;
+}
+
+/*
+ * For who may not open the link: the device that carries its program, by the numbers that everybody
+ * may read. Which tables that uses cannot be asked then; it was pinned beside these.
+ */
+static int find_program(const struct gate *gate, uint32_t id, struct gate_link *link)
+{
+    struct if_nameindex *all = if_nameindex(), *one;
+    struct gate_device device;
+
+    if (!all)
+        return -errno;
+    link->state = GATE_LINK_DEAD;
+    for (one = all; one->if_index && link->state == GATE_LINK_DEAD; one++) {
+        gate_read_device(one->if_index, &device);
+        if (!is_program_of(gate, id, device.id) ||
+            xdp_of(one->if_index, device.id, &link->xdp) < 0 || link->xdp == GATE_XDP_NONE)
+            continue;
+        link->state = GATE_LINK_HERE;
+        link->ifindex = one->if_index;
+        snprintf(link->name, sizeof(link->name), "%s", one->if_name);
+        link->in_force = link->current = true;
+    }
+    if_freenameindex(all);
+    return 0;
+}
+
 int gate_read_link(struct gate *gate, uint32_t id, struct gate_link *ret_link, struct err *e)
 {
     struct gate_link link = {.state = GATE_LINK_ABSENT};
@@ -1332,14 +1433,16 @@ int gate_read_link(struct gate *gate, uint32_t id, struct gate_link *ret_link, s
     int r;
 
     link_path(gate, id, path);
-    fd = bpf_obj_get(path); /* links know no read-only access */
+    fd = gate->hidden ? -ENOENT : bpf_obj_get(path); /* links know no read-only access */
     if (fd == -ENOENT) {
         *ret_link = link;
         return 0;
     }
-    if (fd < 0)
+    if (fd < 0 && fd != -EACCES)
         return fail_kernel(fd, "look at a link", e);
-    r = read_link_fd(gate, id, fd, &link, e);
+    r = fd < 0 ? find_program(gate, id, &link) : read_link_fd(gate, id, fd, &link, e);
+    if (r < 0 && fd < 0)
+        return fail_kernel(r, "look at the interfaces", e);
     if (r < 0)
         return r;
     *ret_link = link;
@@ -1353,7 +1456,7 @@ int gate_list_links(struct gate *gate, uint32_t **ret_ids, size_t *ret_count, st
     struct dirent *entry;
     DIR *dir = opendir(gate->dir);
 
-    if (!dir && errno != ENOENT)
+    if (!dir && errno != ENOENT && !gate->hidden)
         return fail_kernel(-errno, "look at the gate in the kernel", e);
     while (dir && (entry = readdir(dir))) {
         uint32_t id, *more;
@@ -1404,6 +1507,8 @@ static int load_program(const struct gate *gate, uint32_t id, struct smtpgate_bp
         bpf_program__set_flags(skel->progs.smtpgate, BPF_F_XDP_HAS_FRAGS);
     bpf_program__set_autoload(skel->progs.sg_set_until, false);
     r = smtpgate_bpf__load(skel);
+    if (r == -EPERM || r == -EACCES)
+        return fail_load_denied(r, "load the program", e);
     if (r < 0)
         return fail_kernel(r, "load the program", e);
     *ret_skel = TAKE_PTR(skel);
@@ -1425,6 +1530,76 @@ static int pin_counters(const struct gate *gate, uint32_t id, const struct smtpg
     else if (errno != EEXIST)
         return fail_kernel(-errno, "pin the counters", e);
     return 0;
+}
+
+/* The pins of the programs of interface @id, but for that of @kept (0: all of them). */
+static void unpin_programs(const struct gate *gate, uint32_t id, __u32 kept)
+{
+    char path[PIN_PATH_MAX];
+    struct dirent *entry;
+    DIR *dir;
+
+    pin_path(gate, "", path);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir))) {
+        uint32_t of, prog_id;
+        char rest;
+
+        if (sscanf(entry->d_name, SG_PIN_PROG_FMT "%c", &of, &prog_id, &rest) != 2 || of != id ||
+            prog_id == kept)
+            continue;
+        prog_path(gate, id, prog_id, path);
+        unlink(path);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+/*
+ * Only for who looks without CAP_SYS_ADMIN (open_program) or may not open links (find_program): the
+ * gate holds without it. While it is pinned its number is nobody else's.
+ */
+static void pin_program(const struct gate *gate, uint32_t id, int prog_fd)
+{
+    struct bpf_prog_info info = {0};
+    __u32 len = sizeof(info);
+    char path[PIN_PATH_MAX];
+
+    if (bpf_obj_get_info_by_fd(prog_fd, &info, &len) < 0)
+        return;
+    prog_path(gate, id, info.id, path);
+    (void)!bpf_obj_pin(prog_fd, path);
+    unpin_programs(gate, id, info.id);
+}
+
+static void share(int dir, const char *name, gid_t group, mode_t mode)
+{
+    if (fchownat(dir, name, (uid_t)-1, group, AT_SYMLINK_NOFOLLOW) == 0)
+        (void)!fchmodat(dir, name, mode, 0);
+}
+
+/*
+ * With a directory that hands its group on (setgid), that group may read the tables. Not the links,
+ * which can only be opened for writing, nor the programs: who can open one can run it, and count
+ * packets that never came.
+ */
+static void share_maps(const struct gate *gate)
+{
+    char path[PIN_PATH_MAX];
+    struct dirent *entry;
+    struct stat st;
+    DIR *dir;
+
+    if (stat(gate->dir, &st) < 0 || !(st.st_mode & S_ISGID))
+        return;
+    pin_path(gate, "", path);
+    share(AT_FDCWD, path, st.st_gid, S_ISGID | 0750);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir)))
+        if (entry->d_name[0] != '.' && strncmp(entry->d_name, "prog_", 5) != 0)
+            share(dirfd(dir), entry->d_name, st.st_gid, 0640);
+    if (dir)
+        closedir(dir);
 }
 
 void gate_read_device(uint32_t ifindex, struct gate_device *ret_device)
@@ -1464,7 +1639,7 @@ static int fail_occupied(uint32_t ifindex, const char *name, struct err *e)
 static int fail_attach(int r, uint32_t ifindex, const char *name, enum gate_xdp xdp, struct err *e)
 {
     if (r == -EPERM || r == -EACCES)
-        return fail_denied(r, "attach an XDP program", e);
+        return fail_load_denied(r, "attach an XDP program", e);
     if (r == -EBUSY || r == -EEXIST)
         return fail_occupied(ifindex, name, e);
     if (r == -ENODEV)
@@ -1485,8 +1660,8 @@ static int fail_attach(int r, uint32_t ifindex, const char *name, enum gate_xdp 
     return r;
 }
 
-static int make_link(struct gate *gate, uint32_t id, int prog_fd, uint32_t ifindex,
-                     enum gate_xdp xdp)
+static int make_link_once(struct gate *gate, uint32_t id, int prog_fd, uint32_t ifindex,
+                          enum gate_xdp xdp)
 {
     LIBBPF_OPTS(bpf_link_create_opts, opts,
                 .flags = xdp == GATE_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
@@ -1499,6 +1674,34 @@ static int make_link(struct gate *gate, uint32_t id, int prog_fd, uint32_t ifind
     if (bpf_obj_pin(fd, path) < 0)
         return -errno;
     return 0;
+}
+
+/* By name: the program of a link whose pin is gone has no other. */
+static bool carries_gate(uint32_t ifindex)
+{
+    struct gate_device device;
+
+    gate_read_device(ifindex, &device);
+    return !strcmp(device.name, "smtpgate");
+}
+
+/*
+ * The kernel takes a link off its device some time after its pin has gone, by a work queue: whoever
+ * detaches and attaches at once would find the gate itself in the way.
+ */
+static int make_link(struct gate *gate, uint32_t id, int prog_fd, uint32_t ifindex,
+                     enum gate_xdp xdp)
+{
+    struct timespec pause = {.tv_nsec = 5000000};
+    unsigned int tries;
+    int r = make_link_once(gate, id, prog_fd, ifindex, xdp);
+
+    for (tries = 0; r == -EBUSY && tries < 6 && carries_gate(ifindex); tries++) {
+        nanosleep(&pause, NULL);
+        pause.tv_nsec *= 2;
+        r = make_link_once(gate, id, prog_fd, ifindex, xdp);
+    }
+    return r;
 }
 
 /* What a driver says when it cannot, as opposed to when somebody is in the way. */
@@ -1590,6 +1793,8 @@ int gate_attach(struct gate *gate, uint32_t id, uint32_t ifindex, const char *na
         gate_undo_attach(gate, id, &attached);
     if (r < 0)
         return r;
+    pin_program(gate, id, prog_fd);
+    share_maps(gate);
     *ret_attached = attached;
     return 0;
 }
@@ -1599,8 +1804,10 @@ void gate_undo_attach(struct gate *gate, uint32_t id, const struct gate_attached
     char path[PIN_PATH_MAX];
 
     link_path(gate, id, path);
-    if (!attached->replaced)
+    if (!attached->replaced) {
         unlink(path);
+        unpin_programs(gate, id, 0);
+    }
     count_path(gate, id, path);
     if (attached->new_counters)
         unlink(path);
@@ -1613,6 +1820,7 @@ int gate_detach(struct gate *gate, uint32_t id, struct err *e)
     link_path(gate, id, path);
     if (unlink(path) < 0 && errno != ENOENT)
         return fail_kernel(-errno, "take the program off", e);
+    unpin_programs(gate, id, 0);
     return 0;
 }
 

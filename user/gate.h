@@ -30,6 +30,14 @@ void gate_set_verbose(bool verbose);
  * gate_is_whole); not being permitted to look is. Makes and changes nothing.
  */
 int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e);
+/*
+ * To look at, for who can tell something without the kernel: where that may not be looked at, the
+ * gate is as if nothing were there, and hidden.
+ */
+int gate_open_if_permitted(const char *bpffs, struct gate **ret_gate, struct err *e);
+bool gate_is_hidden(const struct gate *gate);
+/* Says that it is; -EPERM, EXIT_DENIED. */
+int gate_fail_hidden(struct err *e);
 void gate_close(struct gate *gate);
 DEFINE_CLEANUP(struct gate *, gate_close)
 
@@ -52,6 +60,9 @@ bool gate_is_present(const struct gate *gate);
 
 /* Sees to it that the directory is on a bpffs, mounting one on /sys/fs/bpf if need be. */
 int gate_need_bpffs(const struct gate *gate, struct err *e);
+
+/* The directories of the pins, if there are any, are only root's or the caller's own to change. */
+int gate_check_owner(const struct gate *gate, struct err *e);
 
 /*
  * Makes and pins the shared maps that are missing. The new ones are empty: nothing uses them before

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "trust.h"
 #include "util.h"
 
 #define LOCK_WAIT_MS 5000
@@ -73,6 +74,9 @@ int lock_take(const char *dir, int *ret_fd, struct err *e)
         return err_set(e, -ENAMETOOLONG, EXIT_USAGE, "the state directory's name is too long");
     if (mkdir(dir, 0750) < 0 && errno != EEXIST)
         return fail("make the state directory", dir, e);
+    r = trust_dir(dir, e); /* a lock planted there may be another file's second name */
+    if (r < 0)
+        return r;
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd >= 0)
         (void)!fchmod(fd, 0600);  /* of an older version: who can open it can hold it */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cmd.h"
+#include "rights.h"
 
 /* What getopt_long gives for a long option; beyond all letters. */
 enum {
@@ -364,6 +365,7 @@ int main(int argc, char **argv)
     char line[256];
     int r;
 
+    rights_clean_environment();
     join_words(argc, argv, line, sizeof(line));
     inv.ctx.line = line;
     hold_standard_descriptors();

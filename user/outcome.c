@@ -92,14 +92,17 @@ void outcome_say_entries(const struct cmd_context *ctx, const struct outcome *ou
     json_array_foreach (outcome->entries, i, item) {
         const char *account = json_string_value(json_object_get(item, "account"));
         const char *until = json_string_value(json_object_get(item, "expires"));
+        char name[4 * ACCOUNT_MAX + 1], text[4 * REMARK_MAX + 1];
 
         if (json_unpack(item, "{s:I, s:s, s:s, s:s}", "id", &id, "who", &who, "remark", &remark,
                         "result", &result) < 0)
             continue;
         out_done(&ctx->out, "%s%s #%lld %s%s%s%s%s%s%s%s\n",
                  ctx->dry_run && is_change(result) ? "would be " : "", result, (long long)id, who,
-                 account ? " of account " : "", account ? account : "", until ? " until " : "",
-                 local_time(until, time), *remark ? " (" : "", remark, *remark ? ")" : "");
+                 account ? " of account " : "",
+                 text_escape(account ? account : "", name, sizeof(name)), until ? " until " : "",
+                 local_time(until, time), *remark ? " (" : "",
+                 text_escape(remark, text, sizeof(text)), *remark ? ")" : "");
     }
 }
 

@@ -6,6 +6,8 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -15,6 +17,50 @@
 
 /* "nobody", on every Linux. */
 #define NOBODY 65534
+
+/*
+ * Left out are TMPDIR, HOME, TERMINFO, OPENSSL_CONF and whatever else some library opens a file by,
+ * known or to come. TZ is a name of a zone: with a slash in front it would be a file's.
+ */
+static bool may_stay(const char *variable)
+{
+    static const char *const names[] = {
+        "SMTPGATE_STATE=",
+        "SMTPGATE_BPFFS=",
+        "SUDO_",
+        "SSH_CONNECTION=",
+        "LISTEN_",
+        "NOTIFY_SOCKET=",
+        "JOURNAL_STREAM=",
+        "TERM=",
+        "NO_COLOR=",
+        "LANG=",
+        "LC_",
+        "COLUMNS=",
+        "LINES=",
+        "TZ=",
+    };
+    size_t i;
+
+    if (!strncmp(variable, "TZ=/", 4) || !strncmp(variable, "TZ=:", 4))
+        return false;
+    for (i = 0; i < ARRAY_SIZE(names); i++)
+        if (!strncmp(variable, names[i], strlen(names[i])))
+            return true;
+    return false;
+}
+
+void rights_clean_environment(void)
+{
+    char **from = environ, **to = environ;
+
+    if (!environ || geteuid() != 0)
+        return;
+    for (; *from; from++)
+        if (may_stay(*from))
+            *to++ = *from;
+    *to = NULL;
+}
 
 static bool become(uid_t uid, gid_t gid)
 {

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Giving up root's rights, for good, before a stranger's words are read. Knows nothing of what the
- * process does with the rest of its life.
+ * Giving up root's rights, for good, before a stranger's words are read; and what of another user's
+ * environment root listens to. Knows nothing of what the process does with the rest of its life.
  */
 #ifndef SMTPGATE_RIGHTS_H
 #define SMTPGATE_RIGHTS_H
 
 #include <stdbool.h>
+
+/*
+ * Where the process is root, its environment keeps what smtpgate looks at, and nothing that leads a
+ * library to files: what sudo may be told to let through, a user wrote.
+ */
+void rights_clean_environment(void);
 
 /*
  * The process is "nobody" from here on, or never was root; it can still print to its terminal, but

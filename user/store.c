@@ -15,12 +15,24 @@
 #include <sys/stat.h>
 
 #include "store_sql.h"
+#include "trust.h"
 
 #define STORE_FILE       "smtpgate.db"
 #define STORE_BUSY_MS    5000
 #define STORE_LIMIT_INIT 10
 #define STORE_CACHE_KIB  16384
 #define PAGE_ENTRIES     256
+
+/* What no row of a store comes near: one made to fill the memory is refused. */
+#define STORE_VALUE_MAX (1 << 20)
+/*
+ * Steps of SQLite's machine that one statement may take, whatever the size, and for each byte: a
+ * check of the whole file takes less than one a byte. Where pages lead to the same ones over and
+ * over again, a walk would have no end. Looked at every STORE_STEPS_LOOK.
+ */
+#define STORE_STEPS      1000000
+#define STORE_STEPS_BYTE 20
+#define STORE_STEPS_LOOK 100000
 
 #define STRING_OF(x) #x
 #define STRING(x)    STRING_OF(x)
@@ -49,6 +61,8 @@ struct store {
     sqlite3 *db;
     char path[4096];
     struct stat opened; /* the file, when it was opened */
+    int64_t steps;      /* of the statement that runs */
+    bool endless;       /* one of them took too many */
     bool in_transaction;
     int changes_before; /* sqlite3_total_changes() when it began */
     bool kernel_changed;
@@ -83,10 +97,28 @@ static void cleanup_reset(sqlite3_stmt **stmt)
 
 #define _cleanup_reset_ __attribute__((cleanup(cleanup_reset)))
 
+/* Words of the file are in it, and a file may hold any. */
+static const char *words_of(const char *text, char buf[200])
+{
+    return text_escape(text ? text : "no answer", buf, 200);
+}
+
+static int fail_damaged(const struct store *store, const char *what, struct err *e)
+{
+    err_set(e, 0, EXIT_REFUSED,
+            "the store %s is damaged (%s); nothing changed, the gate stays as"
+            " it is",
+            store->path, what);
+    err_hint(e, "remove %s-journal, put back a copy of %s from a backup, then: smtpgate sync",
+             store->path, store->path);
+    return -EUCLEAN;
+}
+
 static int fail(const struct store *store, int rc, struct err *e)
 {
     const char *path = store->path;
     int os_error = sqlite3_system_errno(store->db);
+    char words[200];
 
     switch (rc & 0xff) {
     case SQLITE_BUSY:
@@ -103,13 +135,10 @@ static int fail(const struct store *store, int rc, struct err *e)
     case SQLITE_FORMAT:
     case SQLITE_MISMATCH:
     case SQLITE_CONSTRAINT: /* as no row that makes sense does */
-        err_set(e, 0, EXIT_REFUSED,
-                "the store %s is damaged (%s); nothing changed, the gate stays"
-                " as it is",
-                path, sqlite3_errmsg(store->db));
-        err_hint(e, "remove %s-journal, put back a copy of %s from a backup, then: smtpgate sync",
-                 path, path);
-        return -EUCLEAN;
+    case SQLITE_TOOBIG:
+        return fail_damaged(store, words_of(sqlite3_errmsg(store->db), words), e);
+    case SQLITE_INTERRUPT:
+        return fail_damaged(store, "there is no end to what it holds", e);
     case SQLITE_READONLY:
         err_set(e, 0, EXIT_REFUSED, "the store %s is read-only; nothing changed", path);
         err_hint(e, "remount the file system read-write, or check: ls -l %s", path);
@@ -127,7 +156,7 @@ static int fail(const struct store *store, int rc, struct err *e)
         break;
     }
     return err_set(e, -EIO, EXIT_REFUSED, "the store %s: %s%s%s; nothing changed", path,
-                   sqlite3_errmsg(store->db), os_error ? ": " : "",
+                   words_of(sqlite3_errmsg(store->db), words), os_error ? ": " : "",
                    os_error ? strerror(os_error) : "");
 }
 
@@ -145,14 +174,20 @@ static int fail_row(const struct store *store, const char *table, struct err *e)
 
 static int exec(struct store *store, const char *sql, struct err *e)
 {
-    int rc = sqlite3_exec(store->db, sql, NULL, NULL, NULL);
+    int rc;
+
+    store->steps = 0;
+    rc = sqlite3_exec(store->db, sql, NULL, NULL, NULL);
 
     return rc == SQLITE_OK ? 0 : fail(store, rc, e);
 }
 
 static int prepare(struct store *store, const char *sql, sqlite3_stmt **ret_stmt, struct err *e)
 {
-    int rc = sqlite3_prepare_v2(store->db, sql, -1, ret_stmt, NULL);
+    int rc;
+
+    store->steps = 0;
+    rc = sqlite3_prepare_v2(store->db, sql, -1, ret_stmt, NULL);
 
     /* "no such table" and the like: not one of our files, whatever its header says. */
     if (rc == SQLITE_ERROR)
@@ -170,6 +205,7 @@ static int keep(struct store *store, enum kept which, sqlite3_stmt **ret_stmt, s
     };
     int r = store->kept[which] ? 0 : prepare(store, sql[which], &store->kept[which], e);
 
+    store->steps = 0;
     if (r == 0)
         *ret_stmt = store->kept[which];
     return r;
@@ -460,9 +496,56 @@ static int open_db(struct store *store, enum store_access mode, unsigned int pat
     return none || mode == STORE_EMPTY ? open_memory(store, e) : open_copy(store, patience_ms, e);
 }
 
+/* Whether to end a statement that runs: it took more steps than anything of this size can want. */
+static int look_at_steps(void *arg)
+{
+    struct store *store = arg;
+    int cached = 0, highest;
+    struct stat st;
+    int64_t size;
+
+    store->steps += STORE_STEPS_LOOK;
+    if (store->endless || store->steps <= STORE_STEPS)
+        return store->endless;
+    /* What is not written yet is in the cache, and a store in memory is nowhere else. */
+    sqlite3_db_status(store->db, SQLITE_DBSTATUS_CACHE_USED, &cached, &highest, 0);
+    size = stat(store->path, &st) < 0 ? 0 : st.st_size;
+    store->endless = (store->steps - STORE_STEPS) / STORE_STEPS_BYTE > size + cached;
+    return store->endless;
+}
+
+/* The file's own code (views, triggers) never runs, and nothing in it takes time or memory at will.
+ */
+static void distrust(struct store *store)
+{
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+    sqlite3_limit(store->db, SQLITE_LIMIT_LENGTH, STORE_VALUE_MAX);
+    sqlite3_progress_handler(store->db, STORE_STEPS_LOOK, look_at_steps, store);
+}
+
 int store_open(const char *dir, enum store_access mode, struct store **ret_store, struct err *e)
 {
     return store_open_within(dir, mode, STORE_BUSY_MS, ret_store, e);
+}
+
+/*
+ * Before SQLite reads any of it: a journal beside the file is replayed, whoever put it there, and
+ * one may name further files, to be deleted.
+ */
+static int check_trust(const char *dir, const struct store *store, struct err *e)
+{
+    static const char *const endings[] = {"", "-journal", "-wal"};
+    char path[sizeof(store->path) + 16];
+    int r = trust_dir(dir, e);
+    size_t i;
+
+    for (i = 0; r == 0 && i < ARRAY_SIZE(endings); i++) {
+        snprintf(path, sizeof(path), "%s%s", store->path, endings[i]);
+        r = trust_file(path, e);
+    }
+    return r;
 }
 
 int store_open_within(const char *dir, enum store_access mode, unsigned int patience_ms,
@@ -478,11 +561,15 @@ int store_open_within(const char *dir, enum store_access mode, unsigned int pati
     if (snprintf(store->path, sizeof(store->path), "%s/%s", dir, STORE_FILE) >=
         (int)sizeof(store->path))
         return err_set(e, -ENAMETOOLONG, EXIT_USAGE, "the state directory's name is too long");
+    r = mode == STORE_EMPTY ? 0 : check_trust(dir, store, e);
+    if (r < 0)
+        return r;
     mask = umask(027); /* readable by the directory's group, if that is given one */
     if (stat(store->path, &store->opened) < 0)
         store->opened = (struct stat){0};
     r = open_db(store, mode, patience_ms, e);
     if (r == 0) {
+        distrust(store);
         store_set_patience(store, patience_ms);
         r = exec(store,
                  "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
@@ -525,20 +612,10 @@ bool store_is_stale(struct store *store)
            now.st_ctim.tv_nsec != store->opened.st_ctim.tv_nsec;
 }
 
-static int fail_damaged(const struct store *store, const char *what, struct err *e)
-{
-    err_set(e, 0, EXIT_REFUSED,
-            "the store %s is damaged (%s); nothing changed, the gate stays as"
-            " it is",
-            store->path, what);
-    err_hint(e, "remove %s-journal, put back a copy of %s from a backup, then: smtpgate sync",
-             store->path, store->path);
-    return -EUCLEAN;
-}
-
 int store_verify(struct store *store, struct err *e)
 {
     _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+    char words[200];
     const char *text;
     int64_t differ;
     int r = prepare(store, "PRAGMA integrity_check(1)", &stmt, e);
@@ -552,7 +629,7 @@ int store_verify(struct store *store, struct err *e)
     if (!text || strcmp(text, "ok") != 0) {
         if (text && strrchr(text, '\n')) /* a heading stands in front */
             text = strrchr(text, '\n') + 1;
-        return fail_damaged(store, text ? text : "no answer", e);
+        return fail_damaged(store, words_of(text, words), e);
     }
     /* A length that is not counted is not looked for: its entries would let nobody in. */
     r = query_int(store,
@@ -1572,14 +1649,13 @@ static int read_entry(const struct store *store, sqlite3_stmt *stmt, struct stor
     if (entry->id <= 0 || !column_time(stmt, 7, &entry->created) ||
         !column_time(stmt, 8, &entry->expires) || kind < WHO_ADDRESS || kind > WHO_RANGE ||
         !column_addr(stmt, 2, family, &who->first) || !column_addr(stmt, 3, family, &who->last) ||
-        addr_cmp(&who->first, &who->last) > 0 ||
         !column_text(stmt, 5, entry->remark, sizeof(entry->remark)) ||
-        remark_check(entry->remark, NULL) < 0 ||
+        text_check_line(entry->remark, "remark", NULL) < 0 ||
         !column_text(stmt, 6, entry->account, sizeof(entry->account)) ||
         text_check_line(entry->account, "account", NULL) < 0)
         return fail_row(store, "entry", e);
     who->kind = (enum who_kind)kind;
-    return 0;
+    return who_is_sound(who) ? 0 : fail_row(store, "entry", e);
 }
 
 /* Steps once and reads; -ENOENT when there is no row. */
@@ -1818,6 +1894,23 @@ int store_covers(struct store *store, const struct account *account, const struc
     return r;
 }
 
+/* As the walk's ORDER BY has it; in a damaged file the same rows may come again and again. */
+static bool comes_behind(const struct store_entry *entry, const struct store_entry *before,
+                         enum store_order order)
+{
+    const struct who *a = &entry->who, *b = &before->who;
+    int differ;
+
+    if (order == STORE_BY_ID || !before->id)
+        return entry->id > before->id;
+    differ = sqlite3_stricmp(entry->account, before->account);
+    if (!differ)
+        differ = addr_cmp(&a->first, &b->first);
+    if (!differ)
+        differ = addr_cmp(&a->last, &b->last);
+    return differ ? differ > 0 : a->kind > b->kind;
+}
+
 /* The next page of a walk. */
 static int read_page(struct store *store, const struct account *account, enum store_order order,
                      const struct store_entry *after, struct store_entry *page, size_t *ret_count,
@@ -1848,8 +1941,11 @@ static int read_page(struct store *store, const struct account *account, enum st
         bind_addr(stmt, 7, &after->who.last);
         sqlite3_bind_int(stmt, 8, after->who.kind);
     }
-    while (n < PAGE_ENTRIES && (r = step_entry(store, stmt, &page[n], e)) == 0)
+    while (n < PAGE_ENTRIES && (r = step_entry(store, stmt, &page[n], e)) == 0) {
+        if (!comes_behind(&page[n], n ? &page[n - 1] : after, order))
+            return fail_row(store, "entry", e);
         n++;
+    }
     if (r < 0 && r != -ENOENT)
         return r;
     *ret_count = n;
@@ -2103,9 +2199,12 @@ static int read_changes(struct store *store, int64_t before, struct stretch *str
         return r;
     sqlite3_bind_int64(stmt, 1, before);
     while (n < PAGE_ENTRIES && (r = step(store, stmt, e)) > 0) {
-        r = read_change(store, stmt, stretch, &page[n++], e);
+        r = read_change(store, stmt, stretch, &page[n], e);
+        if (r == 0 && page[n].id >= before)
+            r = fail_row(store, "change", e);
         if (r < 0)
             return r;
+        before = page[n++].id;
     }
     if (r < 0)
         return r;

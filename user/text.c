@@ -58,13 +58,27 @@ static const char *unwelcome(uint32_t code)
     return NULL;
 }
 
+/*
+ * What is not seen, or turns the writing around it, in a text that somebody gives now: two remarks
+ * that look alike would differ. U+200C and U+200D are none of them: Persian is not written without
+ * the first, nor many emoji without the second.
+ */
+static const char *invisible(uint32_t code)
+{
+    if (code == 0x200e || code == 0x200f || code == 0x061c)
+        return "invisible mark of text direction";
+    if (code == 0x200b || (code >= 0x2060 && code <= 0x2064) || code == 0xfeff)
+        return "invisible character";
+    return NULL;
+}
+
 /* One character as it will be shown; returns how many bytes of @in it takes. */
 static size_t show_one(const char *in, bool ascii_only, char ret_shown[4 * 4 + 1])
 {
     uint32_t code;
     size_t len = text_utf8_next(in, &code);
 
-    if (len && !unwelcome(code) && (len == 1 || !ascii_only)) {
+    if (len && !unwelcome(code) && !invisible(code) && (len == 1 || !ascii_only)) {
         memcpy(ret_shown, in, len);
         ret_shown[len] = '\0';
         return len;
@@ -192,7 +206,7 @@ void text_mark(const char *line, size_t at, size_t len, size_t width, struct tex
 }
 
 /* The first character that does not belong into one line of plain text; @what names the text. */
-int text_check_line(const char *text, const char *what, struct err *e)
+static int check_line(const char *text, const char *what, bool given, struct err *e)
 {
     size_t position = 1;
 
@@ -208,6 +222,8 @@ int text_check_line(const char *text, const char *what, struct err *e)
             return -EINVAL;
         }
         why = unwelcome(code);
+        if (!why && given)
+            why = invisible(code);
         if (why) {
             err_set(e, 0, EXIT_USAGE, "%s: %s U+%04X at character %zu", what, why, code, position);
             err_hint(e, "%s %s is one line of plain text; leave that character out",
@@ -217,6 +233,16 @@ int text_check_line(const char *text, const char *what, struct err *e)
         s += len;
     }
     return 0;
+}
+
+int text_check_line(const char *text, const char *what, struct err *e)
+{
+    return check_line(text, what, false, e);
+}
+
+int text_check_given(const char *text, const char *what, struct err *e)
+{
+    return check_line(text, what, true, e);
 }
 
 int remark_check(const char *remark, struct err *e)
@@ -229,5 +255,5 @@ int remark_check(const char *remark, struct err *e)
                  bytes - REMARK_MAX == 1 ? "" : "s");
         return -EINVAL;
     }
-    return text_check_line(remark, "remark", e);
+    return text_check_given(remark, "remark", e);
 }

@@ -22,8 +22,9 @@
 size_t text_utf8_next(const char *text, uint32_t *ret_code);
 
 /*
- * Copies @in to @buf for showing: control characters, direction overrides and bytes that are not
- * UTF-8 become \xNN; what does not fit is cut between characters and ends in "...". Returns @buf.
+ * Copies @in to @buf for showing: control characters, what turns the writing around or is not seen
+ * (but for what joins or parts letters, U+200C and U+200D), and bytes that are not UTF-8 become
+ * \xNN; what does not fit is cut between characters and ends in "...". Returns @buf.
  */
 const char *text_escape(const char *in, char *buf, size_t size);
 
@@ -51,8 +52,14 @@ void text_mark(const char *line, size_t at, size_t len, size_t width, struct tex
 int text_check_line(const char *text, const char *what, struct err *e);
 
 /*
- * A remark is UTF-8, at most REMARK_MAX bytes, without control characters, line separators or
- * direction overrides. -EINVAL, EXIT_USAGE, naming the offending character and its position.
+ * The same for a text that a person gives now, and nothing in it that is not seen: zero-width
+ * characters and marks of direction. What is stored already may hold them, and is shown escaped.
+ */
+int text_check_given(const char *text, const char *what, struct err *e);
+
+/*
+ * A remark that is given: at most REMARK_MAX bytes, as text_check_given(). -EINVAL, EXIT_USAGE,
+ * naming the offending character and its position.
  */
 int remark_check(const char *remark, struct err *e);
 

@@ -24,6 +24,8 @@
  *   run HEX                      PASS|DROP, then each reason cell that moved as
  *                                REASON/VERDICT/FAMILY=PACKETS/BYTES and each port cell as
  *                                port SLOT/VERDICT/FAMILY=PACKETS/BYTES/ATTEMPTS
+ *   batch N                      N frames follow, as bytes, each with its length in front (__u32);
+ *                                answers with a struct batch_answer for each
  *   flood N AT LEN HEX           the frame N times, each with other bytes (LEN of them) at AT
  *   total                        sum of packets over all reason cells
  *   sources                      "N rows, M packets"
@@ -219,6 +221,93 @@ static void cmd_run(char *hex)
     print_reason_cells(&old, &now);
     print_port_cells(&old, &now);
     printf("\n");
+}
+
+/* As in Python's "8B": what came of one frame of a batch. */
+struct batch_answer {
+    __u8 retval;
+    __u8 reasons; /* reason cells that moved by one packet of this frame's bytes: must be 1 */
+    __u8 reason;
+    __u8 verdict;
+    __u8 family;
+    __u8 slots; /* port cells that moved so: 0 or 1, and they agree with the reason cell */
+    __u8 slot;
+    __u8 attempts;
+};
+
+/* Any other move than by one packet of so many bytes makes the number of moves wrong. */
+static __u8 moved(const __u64 *old, const __u64 *now, __u64 bytes)
+{
+    if (old[0] == now[0] && old[1] == now[1])
+        return 0;
+    return now[0] == old[0] + 1 && now[1] == old[1] + bytes ? 1 : 100;
+}
+
+static void compare_cells(const struct sg_counters *old, const struct sg_counters *now, __u64 bytes,
+                          int verdict, int family, struct batch_answer *answer)
+{
+    for (int reason = 0; reason < SG_REASON_SLOTS; reason++) {
+        const __u8 moves = moved(&old->reason[reason][verdict][family].packets,
+                                 &now->reason[reason][verdict][family].packets, bytes);
+
+        if (!moves)
+            continue;
+        answer->reasons += moves;
+        answer->reason = (__u8)reason;
+        answer->verdict = (__u8)verdict;
+        answer->family = (__u8)family;
+    }
+    for (int slot = 0; slot < SG_PORT_SLOTS; slot++) {
+        const struct sg_port_cell *a = &old->port[slot][verdict][family];
+        const struct sg_port_cell *b = &now->port[slot][verdict][family];
+        const __u8 moves = moved(&a->packets, &b->packets, bytes);
+
+        if (!moves && a->attempts == b->attempts)
+            continue;
+        answer->slots +=
+            moves && answer->reasons == 1 && answer->verdict == verdict && answer->family == family
+                ? moves
+                : 100;
+        answer->slot = (__u8)slot;
+        answer->attempts += (__u8)(b->attempts - a->attempts);
+    }
+}
+
+static struct batch_answer run_one(const __u8 *frame, __u32 len, const struct sg_counters *old,
+                                   struct sg_counters *now)
+{
+    LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = len, .repeat = 1);
+    struct batch_answer answer = {0};
+
+    if (bpf_prog_test_run_opts(bpf_program__fd(skel->progs.smtpgate), &opts))
+        fail("run");
+    read_counters(now);
+    answer.retval = (__u8)opts.retval;
+    for (int verdict = 0; verdict < SG_VERDICT_COUNT; verdict++)
+        for (int family = 0; family < SG_FAMILY_COUNT; family++)
+            compare_cells(old, now, len, verdict, family, &answer);
+    return answer;
+}
+
+static void cmd_batch(char *text)
+{
+    static struct sg_counters counters[2];
+    static __u8 frame[FRAME_MAX];
+    size_t count = strtoul(text, NULL, 10);
+    struct batch_answer *answers = calloc(count ? count : 1, sizeof(*answers));
+    __u32 len;
+
+    if (!answers)
+        fail("memory");
+    read_counters(&counters[0]);
+    for (size_t i = 0; i < count; i++) {
+        if (fread(&len, sizeof(len), 1, stdin) != 1 || len > sizeof(frame) ||
+            fread(frame, 1, len, stdin) != len)
+            fail("batch");
+        answers[i] = run_one(frame, len, &counters[i % 2], &counters[(i + 1) % 2]);
+    }
+    fwrite(answers, sizeof(*answers), count, stdout);
+    free(answers);
 }
 
 /* xorshift64: the same numbers each time. */
@@ -523,23 +612,15 @@ static void command(char *line)
         void (*run)(char *text); /* NULL: @alone, what takes nothing */
         void (*alone)(void);
     } commands[] = {
-        {"abi", .run = cmd_abi},
-        {"allow", .run = cmd_allow},
-        {"clear", .alone = cmd_clear},
-        {"entry", .run = cmd_entry},
-        {"fill", .run = cmd_fill},
-        {"flood", .run = cmd_flood},
-        {"forget", .alone = cmd_forget},
-        {"mode", .run = cmd_mode},
-        {"port", .run = cmd_port},
-        {"quietly", .run = cmd_quietly},
-        {"raw", .run = cmd_raw},
-        {"run", .run = cmd_run},
-        {"source", .run = cmd_source},
-        {"sources", .alone = cmd_sources},
-        {"total", .alone = cmd_total},
-        {"until", .run = cmd_until},
-        {"untracked", .alone = cmd_untracked},
+        {"abi", .run = cmd_abi},           {"allow", .run = cmd_allow},
+        {"batch", .run = cmd_batch},       {"clear", .alone = cmd_clear},
+        {"entry", .run = cmd_entry},       {"fill", .run = cmd_fill},
+        {"flood", .run = cmd_flood},       {"forget", .alone = cmd_forget},
+        {"mode", .run = cmd_mode},         {"port", .run = cmd_port},
+        {"quietly", .run = cmd_quietly},   {"raw", .run = cmd_raw},
+        {"run", .run = cmd_run},           {"source", .run = cmd_source},
+        {"sources", .alone = cmd_sources}, {"total", .alone = cmd_total},
+        {"until", .run = cmd_until},       {"untracked", .alone = cmd_untracked},
     };
     char *rest = line + strcspn(line, " ");
     size_t i;

@@ -149,6 +149,8 @@ class Lists:
 
     def _with(self, items):
         new, grown = self.changed(), set()
+        if contradict(items):
+            raise Refused(2)
         for item in items:
             key = new.key(item.who, item.account)
             if key:
@@ -254,6 +256,15 @@ class Lists:
         after = new.remove([e for key, e in new.entries.items() if key not in wanted])
         after.counts.update(new.counts)
         return after._within_limit(grown)
+
+
+def contradict(items):
+    """Two of them say different things of one entry; accounts count by their spelling."""
+    said = {}
+    return any(value and said.setdefault((item.who, item.account.lower(), name), value) != value
+               for item in items for name, value in (("remark", item.remark is not None
+                                                      and (item.remark,)),
+                                                     ("end", item.expires)))
 
 
 class Change:

@@ -9,6 +9,7 @@ import fcntl
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -117,6 +118,33 @@ def summary_edited():
         said = lab.gate("check", "192.0.2.10", ok=1)
         assert "but the kernel drops it" in said.out, said
         lab.gate("sync")
+        in_step(lab)
+        closed(lab)
+
+
+def read_head(lab):
+    """The words of the summary's head: filled, seed, generation, stale."""
+    value = lab.bpftool("map", "lookup", "pinned", MAPS + "/blocks", "key", "hex",
+                        "0", "0", "0", "0")["value"]
+    return struct.unpack("=4Q", bytes(int(byte, 16) for byte in value[:32]))
+
+
+@tap.test
+def summary_made_anew():
+    """what goes raises the generation at once; when much has gone the summary is made anew"""
+    with make() as lab:
+        lab.gate("set", "limit", "none")
+        many = "".join(f"100.64.{i // 200}.{i % 200}\n" for i in range(2000))
+        lab.gate("import", "-", stdin=many)
+        filled, seed, generation, stale = read_head(lab)
+        assert filled == 1 and seed and stale == 0
+        lab.gate("delete", "100.64.0.0")
+        assert read_head(lab) == (1, seed, generation + 1, 1)
+        lab.gate("edit", "100.64.0.1", "--for", "1h")
+        assert read_head(lab) == (1, seed, generation + 2, 1)
+        lab.gate("-y", "apply", "-", stdin="192.0.2.10\n")
+        filled, again, later, stale = read_head(lab)
+        assert (filled, again, stale) == (1, seed, 0) and later >= generation + 2000
         in_step(lab)
         closed(lab)
 

@@ -4,6 +4,7 @@
 
 What the fields must be is said here and in docs/LOG.md; the identifiers of the events are for good.
 """
+import contextlib
 import json
 import pathlib
 import re
@@ -17,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import lab as labs
 import tap
 from healing import traced
-from lab import BPFFS, BPFTOOL, Lab
+from lab import BPFFS, BPFTOOL, PROGRAM, Lab
 from steady import OFF, set_mode_word
 
 PATIENCE = 10
@@ -236,6 +237,37 @@ def without_journal():
         # Nobody listens at all: the change is made all the same.
         lab.gate("add", "192.0.2.2")
         assert len(lab.json("list")["entries"]) == 3
+
+
+@tap.test
+def links_first():
+    """sync tells the log when all links are in force: one that has stopped reading delays none"""
+    with made() as lab:
+        lab.link(lab.mail, "eth1", lab.client, "p1")
+        lab.gate("attach", "eth0", "eth1")
+        lab.gate("add", "192.0.2.1")
+        for pin in lab.link_pins():
+            lab.mail.run(BPFTOOL, "link", "detach", "pinned", f"{BPFFS}/{pin}")
+        (lab.mail.path(labs.MNT) / "dev").mkdir()
+        lab.mail.run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+        lab.mail.run("mount", "-t", "tmpfs", "tmpfs", "/dev")
+        lab.mail.run("mknod", "/dev/null", "c", "1", "3")
+        log = lab.mail.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        log.bind(str(lab.mail.path("/dev/log")))
+        full = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                full.sendto(b"x", socket.MSG_DONTWAIT, str(lab.mail.path("/dev/log")))
+        trace = lab.mail.path("/run/trace")
+        lab.mail.run("strace", "-f", "-qq", "-o", "/run/trace", "-e", "trace=bpf,connect", PROGRAM,
+                     "sync", env=lab.env)
+        calls = trace.read_text(encoding="utf-8").splitlines()
+        links = [i for i, call in enumerate(calls) if "BPF_LINK_CREATE" in call]
+        told = [i for i, call in enumerate(calls) if '"/dev/log"' in call]
+        assert len(links) == 2 and told and max(links) < min(told), "\n".join(calls)
+        assert lab.json("status")["in_sync"]
+        full.close()
+        log.close()
 
 
 @tap.test

@@ -153,7 +153,7 @@ def detach_on_full_disk():
     """a detach that cannot be remembered changes nothing"""
     with lab.Lab() as where:
         client = site(where)
-        where.mail.run("sh", "-c", f"mkdir {lab.MNT}/small && mount -t tmpfs -o size=128k tmpfs"
+        where.mail.run("sh", "-c", f"mkdir {lab.MNT}/small && mount -t tmpfs -o size=128k,mode=755 tmpfs"
                        f" {lab.MNT}/small && cp -a {lab.STATE}/. {lab.MNT}/small")
         where.mail.run("sh", "-c", f"cat /dev/zero >{lab.MNT}/small/full; true")
         where.gate("--state", lab.MNT + "/small", "detach", "eth0", ok=5)

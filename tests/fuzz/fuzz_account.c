@@ -4,32 +4,8 @@
  * Fuzzing of the matching rule: a login, a realm and another login, one a line. No spelling makes a
  * name match two accounts, or none, and no name overruns its room.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "account.h"
-
-#define MUST(condition)       \
-    do {                      \
-        if (!(condition))     \
-            __builtin_trap(); \
-    } while (0)
-
-/* The next line, in a block of its own. */
-static char *take_line(const uint8_t **data, size_t *size)
-{
-    const uint8_t *end = memchr(*data, '\n', *size);
-    size_t len = end ? (size_t)(end - *data) : *size;
-    char *line = malloc(len + 1);
-
-    MUST(line);
-    memcpy(line, *data, len);
-    line[len] = '\0';
-    *data += len + (end != NULL);
-    *size -= len + (end != NULL);
-    return line;
-}
+#include "fuzz.h"
 
 static void compare(const char *one, const char *realm, const char *two)
 {
@@ -51,12 +27,10 @@ static void compare(const char *one, const char *realm, const char *two)
     MUST(same == (account_is(&a, b.name) || account_is(&a, b.other)));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *one = take_line(&data, &size), *realm = take_line(&data, &size);
-    char *two = take_line(&data, &size);
+    char *one = fuzz_take_line(&data, &size), *realm = fuzz_take_line(&data, &size);
+    char *two = fuzz_take_line(&data, &size);
     struct err e = {0};
 
     if (account_check(one, &e) == 0)
@@ -65,8 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(!strchr(realm, '@') && strlen(realm) <= ACCOUNT_MAX);
         compare(one, realm, two);
     }
-    for (const char *s = e.message; *s; s++)
-        MUST((unsigned char)*s >= 0x20 && *s != 0x7f);
+    fuzz_must_be_plain(e.message);
     free(one);
     free(realm);
     free(two);

@@ -6,19 +6,10 @@
  * is cut into pieces. However it is cut, the same is said; every place lies in its text; what is
  * taken is an entry that could have been typed, and comes back from each format of ours as it was.
  */
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "bulk_formats.h"
-
-#define MUST(condition)       \
-    do {                      \
-        if (!(condition))     \
-            __builtin_trap(); \
-    } while (0)
+#include "fuzz.h"
 
 #define NOW INT64_C(1796148000)
 
@@ -129,16 +120,14 @@ static int take_problem(const struct bulk_place *place, const struct err *proble
                         void *arg)
 {
     struct digest *digest = arg;
-    const char *const texts[] = {problem->message, problem->hint};
 
     add_place(digest, place);
     add_bytes(digest, &notice, sizeof(notice));
     add_text(digest, problem->message);
     digest->problems++;
     MUST(problem->code == EXIT_USAGE && *problem->message && (notice || *problem->hint));
-    for (int i = 0; i < 2; i++)
-        for (const char *s = texts[i]; *s; s++)
-            MUST((unsigned char)*s >= 0x20 && *s != 0x7f);
+    fuzz_must_be_plain(problem->message);
+    fuzz_must_be_plain(problem->hint);
     return 0;
 }
 
@@ -167,8 +156,6 @@ static void read_pieces(enum bulk_format format, struct pieces pieces, struct di
     MUST(bulk_peek(in) == BULK_NOTHING || digest->problems);
     free(in);
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -5,17 +5,8 @@
  * cut into pieces. However it is cut, the parser takes no byte that is not there, gives the same
  * events, and no byte from outside ends or breaks an answer.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "policy.h"
-
-#define MUST(condition)       \
-    do {                      \
-        if (!(condition))     \
-            __builtin_trap(); \
-    } while (0)
 
 /* Events come down to a number that any difference changes. */
 struct digest {
@@ -113,8 +104,6 @@ static struct digest parse(const uint8_t *data, size_t size, size_t most)
     free(parser);
     return digest;
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

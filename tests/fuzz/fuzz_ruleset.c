@@ -5,17 +5,8 @@
  * Fuzzing of what the tools of packet filters may print: names and comments in it are anybody's who
  * may make a table. The text is read as nft's if it is JSON, else as iptables-save's.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "ruleset.h"
-
-#define MUST(condition)       \
-    do {                      \
-        if (!(condition))     \
-            __builtin_trap(); \
-    } while (0)
 
 static const struct addr own[] = {
     {ADDR_IP4, {192, 0, 2, 25}},
@@ -80,17 +71,11 @@ static void check(const struct ruleset_findings *findings)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ruleset_findings findings = {0};
-    char *text = malloc(size + 1);
+    char *text = fuzz_text(data, size);
 
-    if (!text)
-        return 0;
-    memcpy(text, data, size);
-    text[size] = '\0';
     if (*text == '{') {
         (void)ruleset_read_nft(text, false, &host, &findings);
         check(&findings);

@@ -1,4 +1,4 @@
-// LINK: store account addr who_why prefix delta text err
+// LINK: store account addr who_why prefix delta text trust err
 // LIBS: -lsqlite3
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*

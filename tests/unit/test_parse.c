@@ -86,6 +86,7 @@ static bool is_plain(const __u8 *data, size_t len)
 /* Frames that are nearly plain, each bit of each changed: parse_bytes() compares the two ways. */
 static void test_plain(void **state)
 {
+    static const __u8 ip6[] = {0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64, 0x20, 1};
     __u8 frame[128] = {0};
     struct flow flow;
     unsigned int plain = 0;
@@ -96,7 +97,7 @@ static void test_plain(void **state)
                             : append(frame, ip4_frame(frame, 6, 0, 40), syn25, sizeof(syn25));
 
         if (family)
-            memcpy(frame + 12, "\x86\xdd\x60\0\0\0\0\x14\x06\x40\x20\x01", 12);
+            memcpy(frame + 12, ip6, sizeof(ip6));
         assert_true(is_plain(frame, len));
         assert_false(is_plain(frame, len - 7)); /* without the flags */
         for (size_t bit = 0; bit < len * 8; bit++) {

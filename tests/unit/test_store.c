@@ -1,4 +1,4 @@
-// LINK: store account addr who_why prefix delta text err
+// LINK: store account addr who_why prefix delta text trust err
 // LIBS: -lsqlite3
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
@@ -389,6 +389,93 @@ static void test_counts_that_lie(void **state)
         assert_int_equal(store_verify(store, NULL), 0);
     }
     store_close(store);
+}
+
+/* ---- files made to do harm ---- */
+
+#define ENDLESS \
+    "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n)"
+
+static int read_everything(struct store *store, struct err *e)
+{
+    struct store_settings settings;
+    struct store_counts counts;
+    struct item item;
+    const struct item *next = &item;
+    int r = store_read_settings(store, &settings, e);
+
+    memset(&item, 0, sizeof(item));
+    if (r == 0)
+        r = store_read_counts(store, &counts, e);
+    return r == 0 ? store_each_entry(store, NULL, STORE_BY_ID, compare_entry, &next, e) : r;
+}
+
+/* What a file brings along never runs, takes no time or memory at will, and moves no cursor. */
+static void test_hostile(void **state)
+{
+    static const char *const schemas[] = {
+        "DROP TABLE length; CREATE VIEW length (family, len, prefixes) AS SELECT 4, 32, " ENDLESS,
+        "DROP TABLE port; CREATE TABLE port (port INTEGER PRIMARY KEY, slot AS (0),"
+        " guarded AS (hex(zeroblob(100000000)))); INSERT INTO port VALUES (25)",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = char(27) || '[2J'"
+        " WHERE name = 'entry'",
+        /* a segment that is none, an address that is two, a range that could not be typed */
+        "INSERT INTO entry VALUES (1, '', 4, x'c0000201', x'c00002ff', 1, '', 1, 0)",
+        "INSERT INTO entry VALUES (1, '', 4, x'c0000201', x'c0000202', 0, '', 1, 0)",
+        "INSERT INTO entry VALUES (1, '', 6, x'00000000000000000000ffff00000001',"
+        " x'00000000000000000000ffff00000002', 2, '', 1, 0)",
+    };
+    const struct place *place = *state;
+
+    for (size_t i = 0; i < sizeof(schemas) / sizeof(*schemas); i++) {
+        struct err e = {0};
+        struct store *store;
+        sqlite3 *db;
+        int r;
+
+        clear(place);
+        assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
+        store_close(store);
+        db = open_sql(place);
+        run(db, schemas[i]);
+        sqlite3_close(db);
+        sqlite3_memory_highwater(1);
+        r = store_open(place->dir, STORE_READ, &store, &e);
+        if (r == 0) {
+            r = read_everything(store, &e);
+            store_close(store);
+        }
+        assert_int_equal(r, -EUCLEAN);
+        assert_non_null(strstr(e.message, "is damaged"));
+        assert_null(strchr(e.message, 27));
+        assert_true(sqlite3_memory_highwater(0) < 32 << 20);
+    }
+}
+
+/* A trigger is nobody's: neither does it run, nor does it keep anybody from a change. */
+static void test_trigger(void **state)
+{
+    const struct place *place = *state;
+    struct store_entry entry = {.created = 1};
+    struct account host = {0};
+    struct store *store;
+    sqlite3 *db;
+    int64_t id;
+
+    clear(place);
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
+    store_close(store);
+    db = open_sql(place);
+    run(db,
+        "CREATE TRIGGER t AFTER INSERT ON entry BEGIN UPDATE port SET guarded = " ENDLESS "; END");
+    sqlite3_close(db);
+    assert_int_equal(store_open(place->dir, STORE_WRITE, &store, NULL), 0);
+    assert_int_equal(store_begin(store, NULL), 0);
+    assert_int_equal(who_parse("192.0.2.1", &entry.who, NULL), 0);
+    assert_int_equal(store_add_entry(store, &entry, &host, &id, NULL), 0);
+    assert_int_equal(store_commit(store, NULL), 0);
+    store_close(store);
+    assert_int_equal(number(place, "SELECT sum(guarded) FROM port"), 3);
 }
 
 /* ---- files of older versions ---- */
@@ -1123,6 +1210,8 @@ int main(void)
         TEST(test_ends),
         TEST(test_negative_end),
         TEST(test_counts_that_lie),
+        TEST(test_hostile),
+        TEST(test_trigger),
         TEST(test_migration),
         TEST(test_migration_at_once),
         TEST(test_migration_refused),

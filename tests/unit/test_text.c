@@ -42,6 +42,11 @@ static const struct escape_case escape_cases[] = {
     {"\xe2\x80\xa7", "\xe2\x80\xa7", "\\xe2\\x80\\xa7"},                  /* U+2027 is fine */
     {"\xe2\x80\xaf", "\xe2\x80\xaf", "\\xe2\\x80\\xaf"},                  /* U+202F is fine */
     {"\xe2\x81\xa6\xe2\x81\xa9", "\\xe2\\x81\\xa6\\xe2\\x81\\xa9", NULL}, /* U+2066, 2069 */
+    {"a\xe2\x80\x8bz", "a\\xe2\\x80\\x8bz", NULL},                        /* U+200B */
+    {"\xe2\x80\x8c\xe2\x80\x8d", "\xe2\x80\x8c\xe2\x80\x8d",
+     "\\xe2\\x80\\x8c\\xe2\\x80\\x8d"}, /* U+200C, 200D are fine */
+    {"\xe2\x80\x8e\xe2\x80\x8f", "\\xe2\\x80\\x8e\\xe2\\x80\\x8f", NULL}, /* U+200E, 200F */
+    {"\xef\xbb\xbf", "\\xef\\xbb\\xbf", NULL},                            /* U+FEFF */
     {"\xff\xfe", "\\xff\\xfe", NULL},                                     /* never UTF-8 */
     {"\x80", "\\x80", NULL},                                              /* stray */
     {"\xc0\xaf", "\\xc0\\xaf", NULL},                                     /* overlong */
@@ -300,6 +305,32 @@ static void test_utf8_every_code_point(void **state)
     }
 }
 
+/* By number, so that it does not repeat how they are found: what is refused when it is given now.
+ */
+static void test_invisible(void **state)
+{
+    static const uint32_t ranges[][2] = {
+        {0x61c, 0x61c}, {0x200b, 0x200b}, {0x200e, 0x200f}, {0x2060, 0x2064}, {0xfeff, 0xfeff}};
+
+    (void)state;
+    for (uint32_t code = 0x800; code < 0x10000; code++) {
+        const char text[] = {(char)(0xe0 | code >> 12), (char)(0x80 | (code >> 6 & 0x3f)),
+                             (char)(0x80 | (code & 0x3f)), '\0'};
+        bool hidden = false,
+             turns = (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+        char shown[32];
+
+        if (code >= 0xd800 && code < 0xe000)
+            continue;
+        for (size_t i = 0; i < sizeof(ranges) / sizeof(*ranges); i++)
+            hidden |= code >= ranges[i][0] && code <= ranges[i][1];
+        assert_int_equal(remark_check(text, NULL), hidden || turns ? -EINVAL : 0);
+        assert_int_equal(text_check_line(text, "remark", NULL), turns ? -EINVAL : 0);
+        assert_int_equal(!strcmp(text_escape(text, shown, sizeof(shown)), text), !hidden && !turns);
+    }
+    assert_int_equal(remark_check("\xd8\x9c", NULL), -EINVAL); /* U+061C */
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -313,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_remark_length),
         cmocka_unit_test(test_remark_refused),
         cmocka_unit_test(test_utf8_every_code_point),
+        cmocka_unit_test(test_invisible),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
