@@ -3,13 +3,13 @@
 #
 # Fetches what "make check-kernels" runs: Debian's kernels, and for arm64 the libraries to build
 # with and the emulator where there is none. All of it goes below one directory and nothing is
-# installed: apt gets a configuration of its own. The archives are those that this machine's own apt is told
-# of, so that its mirror is used.
+# installed: apt gets a configuration of its own. The archives are those that this
+# machine's own apt is told of, so that its mirror is used.
 #
 #   tests/kernels/fetch.sh DIR
 #
-# KERNELS, ARM64_KERNELS: beginnings of versions, or "newest": the newest of all suites asked. Leaves
-# DIR/index, a line for each: ARCH WANTED PACKAGE VERSION DIRECTORY, the last two "-" for a kernel
+# KERNELS, ARM64_KERNELS: beginnings of versions, or "newest": the newest of all suites asked.
+# Leaves DIR/index, a line for each: ARCH WANTED PACKAGE VERSION DIRECTORY, the last two "-" for a kernel
 # that the archive did not give; and DIR/sysroot, DIR/qemu.
 set -euo pipefail
 

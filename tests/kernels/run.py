@@ -176,7 +176,8 @@ class Stand:
     def is_open_to(self, *sources):
         """Exactly these reach the guarded port, and all of them the other one."""
         everyone = LISTED + UNLISTED
-        wanted = {(source, GUARDED) for source in sources} | {(source, OTHER) for source in everyone}
+        wanted = ({(source, GUARDED) for source in sources}
+                  | {(source, OTHER) for source in everyone})
         got = self.connect({(source, port): 40 if (source, port) in wanted else 1
                             for source in everyone for port in (GUARDED, OTHER)})
         assert got == wanted, f"no answer: {wanted - got}; answered all the same: {got - wanted}"
@@ -495,8 +496,8 @@ HEAD = """# Kernels
 What `sudo make check-kernels` saw: the program and the command line tool on Debian's
 kernels, in virtual machines. Written by the run; not edited by hand.
 
-- loads: the program passed the verifier, multi-buffer too from 5.18 on; steps: the instructions that
-  it went through, of the 1,000,000 it may (the larger of the two programs)
+- loads: the program passed the verifier, multi-buffer too from 5.18 on; steps: the instructions
+  that it went through, of the 1,000,000 it may (the larger of the two programs)
 - packets, sources: so many of the recorded answers of `tests/bpf/test_packets.py` and
   `test_sources.py` were the same there, and none differed (`--brief` asks for the first ones only)
 - XDP: what `attach` was asked for and got; with one queue it was asked for `auto`, and the commands
