@@ -9,8 +9,8 @@
 #   tests/kernels/fetch.sh DIR
 #
 # KERNELS, ARM64_KERNELS: beginnings of versions, or "newest": the newest of all suites asked.
-# Leaves DIR/index, a line for each: ARCH WANTED PACKAGE VERSION DIRECTORY, the last two "-" for a kernel
-# that the archive did not give; and DIR/sysroot, DIR/qemu.
+# Leaves DIR/index, a line for each: ARCH WANTED PACKAGE VERSION DIRECTORY, the last two "-" for a
+# kernel that the archive did not give; and DIR/sysroot, DIR/qemu.
 set -euo pipefail
 
 dir=$1
