@@ -111,6 +111,7 @@ help:
 	@echo 'make format        reformat the C files'
 	@echo 'make man           build/smtpgate.8 (needs scdoc); make builds it too where it can'
 	@echo 'make unit|golden|program|e2e   one layer of the tests'
+	@echo 'make check-kernels KERNELS="5.10 newest": Debian kernels in qemu, writes docs/KERNELS.md'
 	@echo 'make check-long    STEPS=20000 SEED=N: random commands against a model of the list; fuzzing;'
 	@echo '                   PACKETS=1000000 CASES=50000: random frames against a second parser and Linux'
 	@echo 'make check-faults  every fault of calls, store and kernel; what was seen becomes docs/FAULTS.md'

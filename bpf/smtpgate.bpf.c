@@ -10,7 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "smtpgate_abi.h"
-#include "blocks.h"
+#include "summary.h"
 #include "known.h"
 #include "maps.h"
 #include "parse.h"
@@ -41,6 +41,9 @@ enum {
 };
 
 _Static_assert(SG_REASON_COUNT <= SG_REASON_SLOTS, "no room for a counter of each reason");
+/* An element of a trie is 40 bytes, the key without its first 4, the value. */
+_Static_assert(sizeof(struct sg_key4) % 8 == 4 && sizeof(struct sg_key6) % 8 == 4,
+               "values are not aligned");
 _Static_assert(SG_PORT_SLOTS < PORT_NO_SLOT, "slots and PORT_NO_SLOT in one byte");
 
 /*
@@ -60,8 +63,9 @@ static __always_inline const struct sg_config *find_config(void)
 /* 0: not guarded, else 1 + counter slot. */
 static __always_inline __u8 guarded(const struct sg_config *settings, __u16 port)
 {
+    /* Linux 5.10's verifier does not know that 16 bits are no more than 16 after ntohs(). */
     if (settings)
-        return READ_ONCE(settings->ports[port]);
+        return READ_ONCE(settings->ports[opaque(port) & 0xffff]);
 #define X(number) || port == number
     return 0 SG_DEFAULT_PORTS(X) ? PORT_NO_SLOT : 0;
 #undef X

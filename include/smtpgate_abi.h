@@ -119,10 +119,15 @@ struct sg_config {
 /*
  * Maps "allow4" and "allow6": LPM tries. Bits beyond prefixlen are zero; the kernel keeps what it
  * is given, so the writer masks them. Addresses in network byte order.
+ *
+ * The kernel lays a value right behind its key: four bytes more here put it on a multiple of eight.
+ * Its counter is added to atomically, and where that is not on one, arm64 panics, and so do x86
+ * processors that detect split locks.
  */
 struct sg_key4 {
     __u32 prefixlen; /* 0..32 */
     __u8 addr[4];
+    __u8 zero[4];
 };
 
 struct sg_key6 {

@@ -2,7 +2,7 @@
 /*
  * The summary in front of the tries: where in a table of two-bit cells a block of addresses is told
  * of. The program reads it before it asks a trie, the user program writes it; both find a cell by
- * this file. What a cell says and in which order they are read is bpf/blocks.h, what is written
+ * this file. What a cell says and in which order they are read is bpf/summary.h, what is written
  * user/blocks.c.
  *
  * It must know nothing of maps or of lists. The includer provides the __u32 and __u64 types.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Installs what building, testing and the demo need (Debian 12 and later), if it is missing.
-# Further packages may be named: what "make coverage" needs is of no use elsewhere.
+# Further packages may be named: what only some targets want.
 # Never starts a service: Postfix and Dovecot are run by the tests from private directories.
 set -euo pipefail
 

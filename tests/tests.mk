@@ -175,6 +175,7 @@ check-faults:
 	@tests/deps.sh
 	@$(MAKE) --no-print-directory all
 	@tests/faults/run.py
+
 # Mistakes made on purpose, each in a copy of the tree: long. Only a whole run writes the page.
 MUTANTS_OUT ?= $(if $(ONLY),,docs/MUTANTS.md)
 .PHONY: mutants
@@ -219,3 +220,18 @@ analyze: export CC := $(CC)
 analyze: export FLAGS = $(CPPFLAGS_ALL) -std=gnu11 $(WARN) -O2 -g
 analyze: $(BUILD)/smtpgate.skel.h
 	@tests/analyze.py
+
+# Debian's kernels in virtual machines, without KVM; the first time some 600 MB are fetched.
+# KERNELS="5.10 newest" and ARM64_KERNELS= choose; ONLY="--brief arm64 5.10" runs a part of them. Nothing here may
+# count on the machine being idle, so all of it may take long, but has an end.
+CROSS = clang --target=aarch64-linux-gnu --sysroot=$(CURDIR)/$(BUILD)/kernels/sysroot \
+	-fuse-ld=lld -Wno-unused-command-line-argument
+.PHONY: check-kernels
+check-kernels:
+	@tests/deps.sh qemu-system-x86 busybox-static lld
+	@tests/kernels/fetch.sh $(BUILD)/kernels
+	@$(MAKE) --no-print-directory $(BUILD)/smtpgate $(BUILD)/progrun
+	@[ ! -e $(BUILD)/kernels/sysroot/complete ] || \
+		$(MAKE) --no-print-directory BUILD=$(BUILD)/kernels/arm64 CC='$(CROSS)' \
+			$(BUILD)/kernels/arm64/smtpgate $(BUILD)/kernels/arm64/progrun
+	@timeout 7200 tests/kernels/run.py --table docs/KERNELS.md $(ONLY)

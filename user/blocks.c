@@ -2,8 +2,6 @@
 /* See blocks.h. Pure. */
 #include "blocks.h"
 
-#include "util.h"
-
 struct level {
     uint8_t len;    /* of the blocks */
     uint32_t first; /* cell; 0: hashed */
@@ -41,7 +39,8 @@ static struct number number_of(const struct addr *addr)
 
 static const struct level *levels_of(const struct number *number, size_t *ret_count)
 {
-    *ret_count = number->bits == 32 ? ARRAY_SIZE(levels4) : ARRAY_SIZE(levels6);
+    *ret_count = number->bits == 32 ? sizeof(levels4) / sizeof(*levels4)
+                                    : sizeof(levels6) / sizeof(*levels6);
     return number->bits == 32 ? levels4 : levels6;
 }
 

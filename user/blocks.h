@@ -2,7 +2,7 @@
 /*
  * The cells of the summary in front of the tries (smtpgate_blocks.h): which of them say that a
  * prefix is there. Pure; knows nothing of maps, and not who asks the cells while packets come: that
- * is bpf/blocks.h.
+ * is bpf/summary.h.
  */
 #ifndef SMTPGATE_BLOCKS_USER_H
 #define SMTPGATE_BLOCKS_USER_H

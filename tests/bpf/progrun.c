@@ -179,13 +179,23 @@ static char *cut_word(char *text)
     return rest;
 }
 
+/* -1: no digit. */
+static int digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* By hand: sscanf() measures all of the rest for each byte, which takes long in an emulator. */
 static size_t from_hex(const char *hex, __u8 *out)
 {
     size_t len = 0;
-    unsigned int byte;
 
-    while (len < FRAME_MAX && sscanf(hex + 2 * len, "%2x", &byte) == 1)
-        out[len++] = (__u8)byte;
+    while (len < FRAME_MAX && digit(hex[0]) >= 0 && digit(hex[1]) >= 0) {
+        out[len++] = (__u8)(digit(hex[0]) << 4 | digit(hex[1]));
+        hex += 2;
+    }
     return len;
 }
 

@@ -491,7 +491,7 @@ def modes():
 
 def key4(address, length=32):
     """A key of the IPv4 trie, as bpftool takes it."""
-    return ["key", str(length), "0", "0", "0", *address.split(".")]
+    return ["key", str(length), "0", "0", "0", *address.split("."), *["0"] * 4]
 
 
 @tap.test

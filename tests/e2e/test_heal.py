@@ -80,13 +80,14 @@ def edited():
     """prefixes added and removed behind the back: status notices, sync mends"""
     with make() as lab:
         lab.mail.run(BPFTOOL, "map", "delete", "pinned", MAPS + "/allow4",
-                     "key", "hex", "20", "0", "0", "0", "c0", "0", "2", "a")
+                     "key", "hex", "20", "0", "0", "0", "c0", "0", "2", "a",
+                     *["0"] * 4)
         lab.gate("status", "--check", ok=1)
         assert lab.json("status")["in_sync"] is False
         lab.gate("sync")
         in_step(lab)
         closed(lab)
-        stray = ("map", "update", "pinned", MAPS + "/allow4", "key", "hex", *["0"] * 8,
+        stray = ("map", "update", "pinned", MAPS + "/allow4", "key", "hex", *["0"] * 12,
                  "value", "hex", *["0"] * 24)
         lab.mail.run(BPFTOOL, *stray)
         assert not unlisted_gets_in(lab)    # the summary does not tell of it

@@ -156,7 +156,7 @@ def journal():
         is_event(event, EVENT="attach", REPLACED=1)
         # Somebody took a prefix out of the kernel.
         lab.bpftool("map", "delete", "pinned", f"{BPFFS}/abi1/allow4", "key", "hex",
-                    *"20 00 00 00 c0 00 02 01".split())
+                    *"20 00 00 00 c0 00 02 01 00 00 00 00".split())
         gate("sync")
         (event,) = log.events(1)
         is_event(event, EVENT="heal", CORRECTED=1, PRIORITY=4)

@@ -153,7 +153,7 @@ def snapshot(path=pathlib.Path):
         for file in state.rglob("*"):
             if file.name != "lock" and file.is_file() and file.stat().st_size < 1 << 22:
                 files[str(file.relative_to(state))] = hashlib.sha256(file.read_bytes()).digest()
-    tries = [trie_ends(maps / "allow4", 8), trie_ends(maps / "allow6", 20)]
+    tries = [trie_ends(maps / "allow4", 12), trie_ends(maps / "allow6", 20)]
     taken = {"store": files, "list": tries, "mode": None, "ports": None, "revision": None,
              "links": {}}
     fd = obj_get(maps / "config")

@@ -20,8 +20,7 @@
 #include "smtpgate_types.h"
 #include "util.h"
 
-/* The kernel's half, of the same name; by its path. */
-#include "../../bpf/blocks.h"
+#include "summary.h"
 
 static uint8_t *cells;
 static uint64_t seed;

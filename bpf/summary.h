@@ -6,8 +6,8 @@
  * It must know nothing of verdicts. Pure but for the accessor, as parse.h: the same code runs on
  * the host, against the user program that fills the cells.
  */
-#ifndef SMTPGATE_BLOCKS_WALK_H
-#define SMTPGATE_BLOCKS_WALK_H
+#ifndef SMTPGATE_SUMMARY_H
+#define SMTPGATE_SUMMARY_H
 
 #include <stdbool.h>
 
@@ -90,4 +90,4 @@ static __always_inline bool may_be_listed(__u64 seed, const struct flow *flow)
     return walk_ip6(seed, high, be64(flow->source + 8)) != SG_BLOCK_NONE;
 }
 
-#endif /* SMTPGATE_BLOCKS_WALK_H */
+#endif /* SMTPGATE_SUMMARY_H */
