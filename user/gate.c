@@ -346,20 +346,22 @@ uint64_t gate_store_id(const struct gate *gate)
     return gate->config ? __atomic_load_n(&gate->config->store_id, __ATOMIC_RELAXED) : 0;
 }
 
-bool gate_is_claimed(const struct gate *gate)
+static bool has_links(const struct gate *gate)
 {
     struct dirent *entry;
     bool linked = false;
-    DIR *dir;
+    DIR *dir = opendir(gate->dir);
 
-    if (gate_store_id(gate))
-        return true;
-    dir = opendir(gate->dir);
     while (dir && !linked && (entry = readdir(dir)))
         linked = !strncmp(entry->d_name, "link_", 5);
     if (dir)
         closedir(dir);
     return linked;
+}
+
+bool gate_is_claimed(const struct gate *gate)
+{
+    return gate_store_id(gate) || has_links(gate);
 }
 
 bool gate_is_present(const struct gate *gate)
@@ -609,10 +611,28 @@ int gate_make_maps(struct gate *gate, struct err *e)
     return r < 0 ? r : map_blocks(gate, e);
 }
 
+/*
+ * Before the last one lets go of a trie: the kernel frees what is in it in one go, which takes the
+ * CPU for half a second with a million prefixes; one by one it goes on with other things in
+ * between.
+ */
+static void empty_trie(int fd)
+{
+    struct sg_key6 key; /* the longer of the two */
+
+    while (bpf_map_get_next_key(fd, NULL, &key) == 0 && bpf_map_delete_elem(fd, &key) == 0)
+        ;
+}
+
 void gate_drop_new_maps(struct gate *gate)
 {
     char path[PIN_PATH_MAX];
     unsigned int i;
+
+    if (gate->made[MAP_ALLOW4] && !has_links(gate))
+        empty_trie(gate->maps[MAP_ALLOW4]);
+    if (gate->made[MAP_ALLOW6] && !has_links(gate))
+        empty_trie(gate->maps[MAP_ALLOW6]);
 
     for (i = 0; i < SHARED_MAPS; i++) {
         pin_path(gate, map_pins[i], path);
