@@ -344,7 +344,8 @@ def rare(seen):
     wanted.append(("ip_header", "ip4", "pass"))
     for one in sorted(found):
         print("#", *one, found[one], flush=True)
-    few = [one for one in wanted if found[one] < PACKETS / 2500]
+    least = PACKETS / 2500 if PACKETS >= 200000 else 1 # of some there are a dozen in 20,000
+    few = [one for one in wanted if found[one] < least]
     assert not few or PACKETS < 10000, f"hardly any: {few}"
     assert set(found) <= set(wanted), set(found) - set(wanted)
 

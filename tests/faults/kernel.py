@@ -15,7 +15,7 @@ from scene import (BPFFS, LISTED, MAIL, MAPS, MNT, NEW, UNLISTED, BPFTOOL, Scene
 
 MAP_UPDATE, PROG_LOAD, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 2, 5, 28, 29, 34
 TYPE_XDP, ATTACH_XDP = 6, 37
-PINS = ("config", "allow4", "allow6", "sources", "budget", "newcomers", "count_1")
+PINS = ("config", "allow4", "allow6", "blocks", "sources", "budget", "newcomers", "count_1")
 
 
 class Fault:  # pylint: disable=too-few-public-methods
@@ -81,11 +81,23 @@ def detach_link(scene):
 
 def element(key, value=None):
     """A prefix in the IPv4 trie changed (deleted without a value)."""
-    words = " ".join(f"{b:02x}" for b in key)
+    words = " ".join(f"{b:02x}" for b in key.ljust(12, b"\0"))
     if value is None:
         return shell(f"{BPFTOOL} map delete pinned {MAPS}/allow4 key hex {words}")
     return shell(f"{BPFTOOL} map update pinned {MAPS}/allow4 key hex {words} value hex "
                  + " ".join(f"{b:02x}" for b in value))
+
+
+def summary(number):
+    """An element of the summary in front of the tries zeroed; the first is its head."""
+    return shell(f"{BPFTOOL} map update pinned {MAPS}/blocks key hex {number:02x} 00 00 00 value hex"
+                 + " 00" * 64)
+
+
+def everywhere(scene):
+    """A prefix that covers all, and nothing to keep the program from asking for it."""
+    summary(0)(scene)
+    element(bytes(8), bytes(24))(scene)
 
 
 def config(offset, data):
@@ -175,7 +187,10 @@ FAULTS = [
     Fault("link detached, another program attached", take_place, opens=True, remedy=give_place),
     Fault("a listed prefix deleted from the trie", element(b"\x20\0\0\0\xc0\0\2\x0a"),
           cut=True),
-    Fault("0.0.0.0/0 put into the trie", element(bytes(8), bytes(24)), opens=True),
+    Fault("0.0.0.0/0 put into the trie", element(bytes(8), bytes(24))),
+    Fault("0.0.0.0/0 put into the trie, the summary switched off", everywhere, opens=True),
+    Fault("the summary switched off", summary(0), quiet=True),
+    Fault("the summary zeroed where the listed are", summary(1 + 0xc000 // 256), cut=True),
     Fault("another prefix put into the trie",
           element(b"\x20\0\0\0\xcb\0\x71\x01", b"\x20" + bytes(23))),
     Fault("the end of a listed prefix set to the past",

@@ -1,4 +1,4 @@
-// LINK: store account addr delta prefix mode who_why text err
+// LINK: store account addr delta prefix mode trust who_why text err
 // LIBS: -lsqlite3
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*

@@ -567,6 +567,7 @@ void events_send_heal(const struct events_author *author, uint64_t fixed)
         abort();               \
     }
 
+/* NOLINTBEGIN(misc-unused-parameters) */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 NEVER(int, store_put_iface, struct store *store, const struct store_iface *iface, uint32_t *ret_id,
@@ -579,6 +580,7 @@ NEVER(void, gate_reset_clock, struct gate *gate)
 NEVER(int, gate_detach, struct gate *gate, uint32_t id, struct err *e)
 NEVER(int, iface_check, const char *name, uint32_t *ret_ifindex, struct err *e)
 #pragma GCC diagnostic pop
+/* NOLINTEND(misc-unused-parameters) */
 
 /* ---- rounds ---- */
 
