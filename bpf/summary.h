@@ -19,20 +19,18 @@
 #include "maps.h"
 
 /* A missing element, which cannot be, knows nothing. */
-static __always_inline __u32 block_at(__u32 cell)
+static __always_inline bool bit_at(__u32 bit)
 {
-    const __u32 element = cell / SG_BLOCK_CELLS;
+    const __u32 element = bit / SG_BLOCK_BITS;
     const struct sg_blocks *found = bpf_map_lookup_elem(&blocks, &element);
 
-    if (!found)
-        return SG_BLOCK_ASK;
-    return READ_ONCE(found->cells[cell / 4 % SG_BLOCK_BYTES]) >> cell % 4 * 2 & 3;
+    return !found || READ_ONCE(found->bits[bit / 8 % SG_BLOCK_BYTES]) >> bit % 8 & 1;
 }
 
 #else
 
 /* Given by whoever includes this on the host. */
-static __u32 block_at(__u32 cell);
+static bool bit_at(__u32 bit);
 
 #endif
 
@@ -47,36 +45,55 @@ static inline __u64 be64(const __u8 bytes[8])
     return number;
 }
 
-/* What the first level that does not send further says. */
-static __always_inline __u32 walk_ip4(__u64 seed, __u32 addr)
+static __always_inline enum sg_block block_at(__u32 cell)
 {
-    __u32 block = block_at(SG_CELLS_IP4_16 + (addr >> 16));
+    if (!bit_at(cell))
+        return SG_BLOCK_NONE;
+    return bit_at(cell + SG_ASK_PLANE) ? SG_BLOCK_ASK : SG_BLOCK_DEEPER;
+}
+
+static __always_inline enum sg_block hashed_block_at(__u64 hash)
+{
+    __u32 one = sg_hashed_cell(hash), other = sg_hashed_cell(sg_hash_again(hash));
+
+    if (!bit_at(one) || !bit_at(other))
+        return SG_BLOCK_NONE;
+    return bit_at(one + SG_ASK_PLANE) && bit_at(other + SG_ASK_PLANE) ? SG_BLOCK_ASK
+                                                                      : SG_BLOCK_DEEPER;
+}
+
+/* What the first level that does not send further says. */
+static __always_inline enum sg_block walk_ip4(__u64 seed, __u32 addr)
+{
+    enum sg_block block = block_at(SG_CELLS_IP4_16 + (addr >> 16));
 
     if (block == SG_BLOCK_DEEPER)
         block = block_at(SG_CELLS_IP4_20 + (addr >> 12));
     if (block == SG_BLOCK_DEEPER)
         block = block_at(SG_CELLS_IP4_24 + (addr >> 8));
     if (block == SG_BLOCK_DEEPER)
-        block = block_at(sg_hashed_cell(seed, 28, 0, addr & ~0xfU));
+        block = hashed_block_at(sg_hash_block(seed, 28, 0, addr & ~0xfU));
     if (block == SG_BLOCK_DEEPER)
-        block = block_at(sg_hashed_cell(seed, 32, 0, addr));
+        block = hashed_block_at(sg_hash_block(seed, 32, 0, addr));
     return block;
 }
 
-static __always_inline __u32 walk_ip6(__u64 seed, __u64 high, __u64 low)
+static __always_inline enum sg_block walk_ip6(__u64 seed, __u64 high, __u64 low)
 {
-    __u32 block = block_at(SG_CELLS_IP6_20 + (__u32)(high >> 44));
+    enum sg_block block = block_at(SG_CELLS_IP6_20 + (__u32)(high >> 44));
 
     if (block == SG_BLOCK_DEEPER)
-        block = block_at(sg_hashed_cell(seed, 32, high & ~0ULL << 32, 0));
+        block = block_at(SG_CELLS_IP6_24 + (__u32)(high >> 40));
     if (block == SG_BLOCK_DEEPER)
-        block = block_at(sg_hashed_cell(seed, 48, high & ~0ULL << 16, 0));
+        block = hashed_block_at(sg_hash_block(seed, 32, high & ~0ULL << 32, 0));
     if (block == SG_BLOCK_DEEPER)
-        block = block_at(sg_hashed_cell(seed, 56, high & ~0ULL << 8, 0));
+        block = hashed_block_at(sg_hash_block(seed, 48, high & ~0ULL << 16, 0));
     if (block == SG_BLOCK_DEEPER)
-        block = block_at(sg_hashed_cell(seed, 64, high, 0));
+        block = hashed_block_at(sg_hash_block(seed, 56, high & ~0ULL << 8, 0));
     if (block == SG_BLOCK_DEEPER)
-        block = block_at(sg_hashed_cell(seed, 128, high, low));
+        block = hashed_block_at(sg_hash_block(seed, 64, high, 0));
+    if (block == SG_BLOCK_DEEPER)
+        block = hashed_block_at(sg_hash_block(seed, 128, high, low));
     return block;
 }
 

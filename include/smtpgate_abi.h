@@ -171,7 +171,7 @@ struct sg_set_until {
  * programs remember sources that they have found listed (bpf/known.h).
  */
 struct sg_blocks {
-    __u8 cells[SG_BLOCK_BYTES]; /* two bits each, from the lowest on */
+    __u8 bits[SG_BLOCK_BYTES]; /* from the lowest of the first byte on */
 };
 
 struct sg_blocks_head {

@@ -44,22 +44,28 @@ static const struct level *levels_of(const struct number *number, size_t *ret_co
     return number->bits == 32 ? levels4 : levels6;
 }
 
-/* The cell of the block of @level that @number is in. */
-static uint32_t cell_of(const struct level *level, uint64_t seed, const struct number *number)
+/* The cells of the block of @level that @number is in, and how many. */
+static size_t cells_of(const struct level *level, uint64_t seed, const struct number *number,
+                       uint32_t cells[2])
 {
     unsigned int rest = number->bits - level->len;
-    uint64_t high = number->high, low = number->low;
+    uint64_t high = number->high, low = number->low, hash;
 
-    if (level->first)
-        return level->first +
-               (uint32_t)(number->bits == 32 ? low >> rest : high >> (64 - level->len));
+    if (level->first) {
+        cells[0] =
+            level->first + (uint32_t)(number->bits == 32 ? low >> rest : high >> (64 - level->len));
+        return 1;
+    }
     if (rest >= 64) {
         low = 0;
         high = high >> (rest - 64) << (rest - 64);
     } else {
         low = low >> rest << rest;
     }
-    return sg_hashed_cell(seed, level->len, high, low);
+    hash = sg_hash_block(seed, level->len, high, low);
+    cells[0] = sg_hashed_cell(hash);
+    cells[1] = sg_hashed_cell(sg_hash_again(hash));
+    return 2;
 }
 
 /* The first address of the block of that length which follows. */
@@ -91,9 +97,30 @@ static size_t pick_level(const struct level *levels, size_t count, uint8_t len)
     return i;
 }
 
-/* The cells of a prefix one by one, the longest level first; callbacks return false to end it. */
-static bool each_cell(uint64_t seed, const struct prefix *prefix,
-                      bool (*fn)(uint32_t cell, enum sg_block block, void *arg), void *arg)
+struct visit {
+    bool (*fn)(uint32_t bit, void *arg); /* false ends it */
+    void *arg;
+    uint64_t seed;
+};
+
+/* The second plane first: who finds something must not be sent deeper in vain. */
+static bool visit_block(const struct visit *visit, const struct level *level,
+                        const struct number *number, bool ask)
+{
+    uint32_t cells[2];
+    size_t i, count = cells_of(level, visit->seed, number, cells);
+
+    for (i = 0; ask && i < count; i++)
+        if (!visit->fn(cells[i] + SG_ASK_PLANE, visit->arg))
+            return false;
+    for (i = 0; i < count; i++)
+        if (!visit->fn(cells[i], visit->arg))
+            return false;
+    return true;
+}
+
+/* The bits of a prefix one by one, the longest level first. */
+static bool visit_prefix(const struct visit *visit, const struct prefix *prefix)
 {
     struct number number = number_of(&prefix->addr);
     size_t i, count;
@@ -103,59 +130,77 @@ static bool each_cell(uint64_t seed, const struct prefix *prefix,
     uint32_t spread = len > prefix->len ? 1U << (len - prefix->len) : 1;
 
     for (; spread > 0; spread--) {
-        if (!fn(cell_of(&levels[last], seed, &number), SG_BLOCK_ASK, arg))
+        if (!visit_block(visit, &levels[last], &number, true))
             return false;
         if (spread > 1)
             step_on(&number, len);
     }
     number = number_of(&prefix->addr);
     for (i = last; i-- > 0;)
-        if (!fn(cell_of(&levels[i], seed, &number), SG_BLOCK_DEEPER, arg))
+        if (!visit_block(visit, &levels[i], &number, false))
             return false;
     return true;
 }
 
-static uint8_t bit_of(uint32_t cell, enum sg_block block)
+static bool set_bit(uint32_t bit, void *arg)
 {
-    return (uint8_t)(block << cell % 4 * 2);
-}
+    uint8_t *bits = arg, mask = (uint8_t)(1 << bit % 8);
 
-static bool mark_cell(uint32_t cell, enum sg_block block, void *arg)
-{
-    uint8_t *cells = arg, bit = bit_of(cell, block);
-
-    if (!(__atomic_load_n(&cells[cell / 4], __ATOMIC_RELAXED) & bit))
-        __atomic_fetch_or(&cells[cell / 4], bit, __ATOMIC_RELEASE);
+    if (!(__atomic_load_n(&bits[bit / 8], __ATOMIC_RELAXED) & mask))
+        __atomic_fetch_or(&bits[bit / 8], mask, __ATOMIC_RELEASE);
     return true;
 }
 
-/* From the longest level to the shortest: who is sent deeper must find something there. */
-void blocks_mark(uint8_t *cells, uint64_t seed, const struct prefix *prefix)
+void blocks_mark(uint8_t *bits, uint64_t seed, const struct prefix *prefix)
 {
-    each_cell(seed, prefix, mark_cell, cells);
+    const struct visit visit = {set_bit, bits, seed};
+
+    visit_prefix(&visit, prefix);
 }
 
-static bool cell_tells(uint32_t cell, enum sg_block block, void *arg)
+static bool is_set(uint32_t bit, void *arg)
 {
-    const uint8_t *const *cells = arg;
+    const uint8_t *const *bits = arg;
 
-    return (*cells)[cell / 4] & bit_of(cell, block);
+    return (*bits)[bit / 8] >> bit % 8 & 1;
 }
 
-bool blocks_tell(const uint8_t *cells, uint64_t seed, const struct prefix *prefix)
+bool blocks_tell(const uint8_t *bits, uint64_t seed, const struct prefix *prefix)
 {
-    return each_cell(seed, prefix, cell_tells, &cells);
+    const struct visit visit = {is_set, &bits, seed};
+
+    return visit_prefix(&visit, prefix);
 }
 
-int blocks_send_on(int (*read_cell)(uint32_t cell, void *arg), void *arg, uint64_t seed,
+/* Whether that bit of all @cells is set: 0 no, 1 yes. */
+static int read_all(int (*read_bit)(uint32_t bit, void *arg), void *arg, const uint32_t *cells,
+                    size_t count, uint32_t plane)
+{
+    size_t i;
+    int r = 1;
+
+    for (i = 0; r == 1 && i < count; i++)
+        r = read_bit(cells[i] + plane, arg);
+    return r;
+}
+
+int blocks_send_on(int (*read_bit)(uint32_t bit, void *arg), void *arg, uint64_t seed,
                    const struct addr *addr)
 {
     const struct number number = number_of(addr);
     size_t i, count;
     const struct level *levels = levels_of(&number, &count);
-    int block = SG_BLOCK_DEEPER;
 
-    for (i = 0; i < count && block == SG_BLOCK_DEEPER; i++)
-        block = read_cell(cell_of(&levels[i], seed, &number), arg);
-    return block < 0 ? block : block != SG_BLOCK_NONE;
+    for (i = 0; i < count; i++) {
+        uint32_t cells[2];
+        size_t n = cells_of(&levels[i], seed, &number, cells);
+        int r = read_all(read_bit, arg, cells, n, 0);
+
+        if (r <= 0)
+            return r;
+        r = read_all(read_bit, arg, cells, n, SG_ASK_PLANE);
+        if (r)
+            return r;
+    }
+    return 1;
 }

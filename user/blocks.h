@@ -14,23 +14,23 @@
 #include "prefix.h"
 #include "smtpgate_types.h"
 
-/* Of all cells, the head's place included. */
-#define BLOCKS_BYTES ((size_t)SG_CELLS_END / 4)
+/* Of all bits, the head's place included. */
+#define BLOCKS_BYTES ((size_t)SG_BITS_END / 8)
 
 /*
- * Sets the cells of @prefix among @cells, of BLOCKS_BYTES, one whole byte after the other: the
- * program may be reading them. What they said before they go on saying.
+ * Sets the bits of @prefix among @bits, of BLOCKS_BYTES, one after the other: the program may be
+ * reading them. What they said before they go on saying.
  */
-void blocks_mark(uint8_t *cells, uint64_t seed, const struct prefix *prefix);
+void blocks_mark(uint8_t *bits, uint64_t seed, const struct prefix *prefix);
 
 /* Whether blocks_mark() would change nothing. */
-bool blocks_tell(const uint8_t *cells, uint64_t seed, const struct prefix *prefix);
+bool blocks_tell(const uint8_t *bits, uint64_t seed, const struct prefix *prefix);
 
 /*
- * Whether the cells send the program on to the trie for @addr. @read_cell: SG_BLOCK_*, or -errno,
- * which is handed on. 0 no, 1 yes.
+ * Whether the bits send the program on to the trie for @addr. @read_bit: 0, 1 or -errno, which is
+ * handed on. 0 no, 1 yes.
  */
-int blocks_send_on(int (*read_cell)(uint32_t cell, void *arg), void *arg, uint64_t seed,
+int blocks_send_on(int (*read_bit)(uint32_t bit, void *arg), void *arg, uint64_t seed,
                    const struct addr *addr);
 
 #endif

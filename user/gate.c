@@ -858,7 +858,7 @@ static void start_generation(struct gate *gate)
 
 struct gate_blocks {
     uint64_t seed;
-    uint8_t cells[BLOCKS_BYTES];
+    uint8_t bits[BLOCKS_BYTES];
 };
 
 int gate_new_blocks(const struct gate *gate, struct gate_blocks **ret_blocks, struct err *e)
@@ -882,7 +882,7 @@ void gate_free_blocks(struct gate_blocks *blocks)
 
 void gate_add_to_blocks(struct gate_blocks *blocks, const struct prefix *prefix)
 {
-    blocks_mark(blocks->cells, blocks->seed, prefix);
+    blocks_mark(blocks->bits, blocks->seed, prefix);
 }
 
 /*
@@ -897,7 +897,7 @@ void gate_put_blocks(struct gate *gate, const struct gate_blocks *blocks)
     for (i = sizeof(*head); i < BLOCKS_BYTES; i += sizeof(uint64_t)) {
         uint64_t *now = (uint64_t *)(void *)(gate->blocks + i), want;
 
-        memcpy(&want, blocks->cells + i, sizeof(want));
+        memcpy(&want, blocks->bits + i, sizeof(want));
         if (*now != want)
             __atomic_store_n(now, want, __ATOMIC_RELEASE);
     }
@@ -922,11 +922,11 @@ int gate_read_blocks(const struct gate *gate, struct gate_blocks **ret_blocks, s
     for (; r == 0 && done < SG_BLOCK_ELEMENTS; done += count) {
         count = BLOCKS_PIECE;
         r = bpf_map_lookup_batch(gate->maps[MAP_BLOCKS], done ? &batch : NULL, &batch, keys,
-                                 blocks->cells + (size_t)done * SG_BLOCK_BYTES, &count, NULL);
+                                 blocks->bits + (size_t)done * SG_BLOCK_BYTES, &count, NULL);
         if (r == -ENOENT && done + count == SG_BLOCK_ELEMENTS)
             r = 0; /* the last piece */
     }
-    memcpy(&head, blocks->cells, sizeof(head));
+    memcpy(&head, blocks->bits, sizeof(head));
     if (r < 0 && gate->maps[MAP_BLOCKS] >= 0)
         return fail_kernel(r, "read the summary of the list", e);
     blocks->seed = head.seed;
@@ -936,17 +936,17 @@ int gate_read_blocks(const struct gate *gate, struct gate_blocks **ret_blocks, s
 
 bool gate_blocks_tell(const struct gate_blocks *blocks, const struct prefix *prefix)
 {
-    return blocks_tell(blocks->cells, blocks->seed, prefix);
+    return blocks_tell(blocks->bits, blocks->seed, prefix);
 }
 
-static int look_up_cell(uint32_t cell, void *arg)
+static int look_up_bit(uint32_t bit, void *arg)
 {
     const int *map = arg;
-    const __u32 element = cell / SG_BLOCK_CELLS;
+    const __u32 element = bit / SG_BLOCK_BITS;
     struct sg_blocks blocks;
     int r = bpf_map_lookup_elem(*map, &element, &blocks);
 
-    return r < 0 ? r : blocks.cells[cell / 4 % SG_BLOCK_BYTES] >> cell % 4 * 2 & 3;
+    return r < 0 ? r : blocks.bits[bit / 8 % SG_BLOCK_BYTES] >> bit % 8 & 1;
 }
 
 /* Whether the program would ask a trie for @addr; 0 no, 1 yes. */
@@ -961,7 +961,7 @@ static int blocks_admit(const struct gate *gate, const struct addr *addr)
     r = bpf_map_lookup_elem(map, &zero, &head);
     if (r < 0 || !head.filled)
         return r < 0 ? r : 1;
-    return blocks_send_on(look_up_cell, &map, head.seed, addr);
+    return blocks_send_on(look_up_bit, &map, head.seed, addr);
 }
 
 /* ---- the tries ---- */

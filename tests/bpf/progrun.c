@@ -71,7 +71,7 @@ static struct smtpgate_bpf *skel;
 static struct sg_config *settings;
 static union {
     struct sg_blocks_head head;
-    __u8 cells[BLOCKS_BYTES];
+    __u8 bits[BLOCKS_BYTES];
 } * blocks;
 static struct sg_counters *per_cpu;
 static int cpus;
@@ -491,7 +491,7 @@ static void mark(int map, const struct sg_key6 *key)
         return;
     prefix.addr.family = map == bpf_map__fd(skel->maps.allow4) ? ADDR_IP4 : ADDR_IP6;
     memcpy(prefix.addr.bytes, key->addr, sizeof(prefix.addr.bytes));
-    blocks_mark(blocks->cells, blocks->head.seed, &prefix);
+    blocks_mark(blocks->bits, blocks->head.seed, &prefix);
 }
 
 static void put(char *text, bool raw)
@@ -574,7 +574,7 @@ static void cmd_clear(void)
             if (bpf_map_delete_elem(maps[i], &key))
                 fail("clear");
     blocks->head.generation++;
-    memset(blocks->cells + sizeof(blocks->head), 0, BLOCKS_BYTES - sizeof(blocks->head));
+    memset(blocks->bits + sizeof(blocks->head), 0, BLOCKS_BYTES - sizeof(blocks->head));
     printf("ok\n");
 }
 

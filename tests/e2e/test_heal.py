@@ -109,7 +109,7 @@ def edited():
 def summary_edited():
     """the summary in front of the tries emptied behind the back: status notices, sync mends"""
     with make() as lab:
-        element = 1 + 0xc000 // 256         # where the program looks first for 192.0.0.0/16
+        element = 1 + 0xc000 // 512         # where the program looks first for 192.0.0.0/16
         lab.mail.run(BPFTOOL, "map", "update", "pinned", MAPS + "/blocks", "key", "hex",
                      f"{element:02x}", "0", "0", "0", "value", "hex", *["0"] * 64)
         status = lab.json("status")

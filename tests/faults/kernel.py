@@ -190,7 +190,7 @@ FAULTS = [
     Fault("0.0.0.0/0 put into the trie", element(bytes(8), bytes(24))),
     Fault("0.0.0.0/0 put into the trie, the summary switched off", everywhere, opens=True),
     Fault("the summary switched off", summary(0), quiet=True),
-    Fault("the summary zeroed where the listed are", summary(1 + 0xc000 // 256), cut=True),
+    Fault("the summary zeroed where the listed are", summary(1 + 0xc000 // 512), cut=True),
     Fault("another prefix put into the trie",
           element(b"\x20\0\0\0\xcb\0\x71\x01", b"\x20" + bytes(23))),
     Fault("the end of a listed prefix set to the past",

@@ -1,7 +1,7 @@
 // LINK: blocks prefix addr who_why text err
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The summary in front of the tries, both halves of it: the cells that the user program marks, read
+ * The summary in front of the tries, both halves of it: the bits that the user program marks, read
  * by the very code that runs in the kernel. Nobody who is listed may be told to be unlisted; and
  * most of those who are not must be, or it is good for nothing.
  */
@@ -22,34 +22,34 @@
 
 #include "summary.h"
 
-static uint8_t *cells;
+static uint8_t *bits;
 static uint64_t seed;
 
-static __u32 block_at(__u32 cell)
+static bool bit_at(__u32 bit)
 {
-    assert_true(cell >= SG_BLOCK_CELLS && cell < SG_CELLS_END);
-    return cells[cell / 4] >> cell % 4 * 2 & 3;
+    assert_true(bit >= SG_BLOCK_BITS && bit < SG_BITS_END);
+    return bits[bit / 8] >> bit % 8 & 1;
 }
 
-static int read_cell(uint32_t cell, void *arg)
+static int read_bit(uint32_t bit, void *arg)
 {
     (void)arg;
-    return (int)block_at(cell);
+    return bit_at(bit);
 }
 
 static int setup(void **state)
 {
     (void)state;
-    cells = calloc(1, BLOCKS_BYTES);
+    bits = calloc(1, BLOCKS_BYTES);
     seed = 0x0123456789abcdefULL;
     srandom(5);
-    return !cells;
+    return !bits;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    free(cells);
+    free(bits);
     return 0;
 }
 
@@ -61,7 +61,7 @@ static bool sends_on(const struct addr *addr)
 
     memcpy(flow.source, addr->bytes, sizeof(flow.source));
     on = may_be_listed(seed, &flow);
-    assert_int_equal(blocks_send_on(read_cell, NULL, seed, addr), on);
+    assert_int_equal(blocks_send_on(read_bit, NULL, seed, addr), on);
     return on;
 }
 
@@ -117,10 +117,10 @@ static void test_every_length(void **state)
         for (unsigned int len = 0; len <= (family == ADDR_IP4 ? 32 : 128); len++) {
             struct prefix prefix = random_prefix((enum addr_family)family, len);
 
-            memset(cells, 0, BLOCKS_BYTES);
-            assert_false(blocks_tell(cells, seed, &prefix));
-            blocks_mark(cells, seed, &prefix);
-            assert_true(blocks_tell(cells, seed, &prefix));
+            memset(bits, 0, BLOCKS_BYTES);
+            assert_false(blocks_tell(bits, seed, &prefix));
+            blocks_mark(bits, seed, &prefix);
+            assert_true(blocks_tell(bits, seed, &prefix));
             check_covered(&prefix);
         }
 }
@@ -145,7 +145,7 @@ static void test_many(void **state)
         }
         if (list[i].len < 12)
             list[i].len = 12, set_bits(&list[i].addr, 12, false, false);
-        blocks_mark(cells, seed, &list[i]);
+        blocks_mark(bits, seed, &list[i]);
     }
     for (size_t i = 0; i < ARRAY_SIZE(list); i++)
         check_covered(&list[i]);
@@ -184,15 +184,15 @@ static void test_neighbours(void **state)
         struct prefix listed = prefix_of(cases[i].listed), in = prefix_of(cases[i].in),
                       out = prefix_of(cases[i].out);
 
-        memset(cells, 0, BLOCKS_BYTES);
-        blocks_mark(cells, seed, &listed);
+        memset(bits, 0, BLOCKS_BYTES);
+        blocks_mark(bits, seed, &listed);
         assert_true(sends_on(&in.addr));
         if (sends_on(&out.addr))
             fail_msg("%s: the trie is asked for %s", cases[i].listed, cases[i].out);
     }
 }
 
-/* With 100,000 prefixes, of 20,000 others: how many are told apart by the cells alone. */
+/* With 100,000 prefixes, of 20,000 others: how many are told apart by the bits alone. */
 static void test_use(void **state)
 {
     static const unsigned int lengths[2][5] = {{32, 32, 32, 28, 24}, {128, 64, 56, 48, 48}};
@@ -202,13 +202,13 @@ static void test_use(void **state)
         enum addr_family which = family ? ADDR_IP6 : ADDR_IP4;
         unsigned int asked = 0;
 
-        memset(cells, 0, BLOCKS_BYTES);
+        memset(bits, 0, BLOCKS_BYTES);
         for (int i = 0; i < 100000; i++) {
             struct prefix prefix = random_prefix(which, lengths[family][i % 5]);
 
             if (family)
                 prefix.addr.bytes[0] = 0x20 | (prefix.addr.bytes[0] & 0x1f);
-            blocks_mark(cells, seed, &prefix);
+            blocks_mark(bits, seed, &prefix);
         }
         for (int i = 0; i < 20000; i++) {
             struct prefix source = random_prefix(which, family ? 128 : 32);
@@ -227,15 +227,15 @@ static void test_seed(void **state)
     struct prefix prefix = prefix_of("192.0.2.10");
 
     (void)state;
-    memset(cells, 0, BLOCKS_BYTES);
-    blocks_mark(cells, seed, &prefix);
+    memset(bits, 0, BLOCKS_BYTES);
+    blocks_mark(bits, seed, &prefix);
     seed++;
     assert_false(sends_on(&prefix.addr));
 }
 
-static int fail_to_read(uint32_t cell, void *arg)
+static int fail_to_read(uint32_t bit, void *arg)
 {
-    (void)cell, (void)arg;
+    (void)bit, (void)arg;
     return -EIO;
 }
 
