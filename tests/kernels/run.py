@@ -162,8 +162,10 @@ class Stand:
 
     def connect(self, wanted):
         """{(source, port): seconds to wait}: those whose connection is answered by what was said.
-        All at the same time."""
-        tries = [f"( [ \"$(echo hello | {self.inside} nc -w {seconds} {self.mail[source]} {port})\""
+        All at the same time. nc waits for the connection, and without end for an answer: one that
+        is cut off in between has none."""
+        tries = [f"( [ \"$(echo hello | timeout {seconds + 20} {self.inside} nc -w {seconds} "
+                 f"{self.mail[source]} {port})\""
                  f" = hello ] && echo {source} {port} ) 2>/dev/null &"
                  for (source, port), seconds in wanted.items()]
         done = self.guest.run(" ".join([*tries, "wait"]))
