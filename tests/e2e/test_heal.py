@@ -106,6 +106,21 @@ def edited():
 
 
 @tap.test
+def other_map():
+    """another map in the place of one of ours: status says so, sync makes ours anew"""
+    with make() as lab:
+        for name in ("allow4", "blocks"):
+            lab.mail.run("rm", f"{MAPS}/{name}")
+            lab.mail.run(BPFTOOL, "map", "create", f"{MAPS}/{name}", "type", "hash", "key", "12",
+                         "value", "24", "entries", "16", "name", "other")
+            assert not unlisted_gets_in(lab)
+            lab.gate("status", "--check", ok=1)
+            lab.gate("sync")
+            in_step(lab)
+            closed(lab)
+
+
+@tap.test
 def summary_edited():
     """the summary in front of the tries emptied behind the back: status notices, sync mends"""
     with make() as lab:
