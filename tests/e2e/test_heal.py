@@ -109,13 +109,14 @@ def edited():
 def other_map():
     """another map in the place of one of ours: status says so, sync makes ours anew"""
     with make() as lab:
-        for name in ("allow4", "blocks"):
+        for name, kind in (("allow4", "lpm_trie"), ("blocks", "array")):
             lab.mail.run("rm", f"{MAPS}/{name}")
             lab.mail.run(BPFTOOL, "map", "create", f"{MAPS}/{name}", "type", "hash", "key", "12",
                          "value", "24", "entries", "16", "name", "other")
             assert not unlisted_gets_in(lab)
             lab.gate("status", "--check", ok=1)
             lab.gate("sync")
+            assert lab.bpftool("map", "show", "pinned", f"{MAPS}/{name}")["type"] == kind
             in_step(lab)
             closed(lab)
 
