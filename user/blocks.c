@@ -158,18 +158,28 @@ void blocks_mark(uint8_t *bits, uint64_t seed, const struct prefix *prefix)
     visit_prefix(&visit, prefix);
 }
 
-static bool is_set(uint32_t bit, void *arg)
-{
-    const uint8_t *const *bits = arg;
+struct asking {
+    int (*read_bit)(uint32_t bit, void *arg);
+    void *arg;
+    int last; /* answer */
+};
 
-    return (*bits)[bit / 8] >> bit % 8 & 1;
+static bool ask_bit(uint32_t bit, void *arg)
+{
+    struct asking *asking = arg;
+
+    asking->last = asking->read_bit(bit, asking->arg);
+    return asking->last == 1;
 }
 
-bool blocks_tell(const uint8_t *bits, uint64_t seed, const struct prefix *prefix)
+int blocks_tell(int (*read_bit)(uint32_t bit, void *arg), void *arg, uint64_t seed,
+                const struct prefix *prefix)
 {
-    const struct visit visit = {is_set, &bits, seed};
+    struct asking asking = {read_bit, arg, 0};
+    const struct visit visit = {ask_bit, &asking, seed};
 
-    return visit_prefix(&visit, prefix);
+    visit_prefix(&visit, prefix);
+    return asking.last;
 }
 
 /* Whether that bit of all @cells is set: 0 no, 1 yes. */

@@ -23,13 +23,14 @@
  */
 void blocks_mark(uint8_t *bits, uint64_t seed, const struct prefix *prefix);
 
-/* Whether blocks_mark() would change nothing. */
-bool blocks_tell(const uint8_t *bits, uint64_t seed, const struct prefix *prefix);
-
 /*
- * Whether the bits send the program on to the trie for @addr. @read_bit: 0, 1 or -errno, which is
- * handed on. 0 no, 1 yes.
+ * Whether blocks_mark() would change nothing: 0 no, 1 yes. @read_bit: 0, 1 or -errno, which is
+ * handed on.
  */
+int blocks_tell(int (*read_bit)(uint32_t bit, void *arg), void *arg, uint64_t seed,
+                const struct prefix *prefix);
+
+/* Whether the bits send the program on to the trie for @addr: likewise. */
 int blocks_send_on(int (*read_bit)(uint32_t bit, void *arg), void *arg, uint64_t seed,
                    const struct addr *addr);
 

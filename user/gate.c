@@ -934,11 +934,6 @@ int gate_read_blocks(const struct gate *gate, struct gate_blocks **ret_blocks, s
     return 0;
 }
 
-bool gate_blocks_tell(const struct gate_blocks *blocks, const struct prefix *prefix)
-{
-    return blocks_tell(blocks->bits, blocks->seed, prefix);
-}
-
 static int look_up_bit(uint32_t bit, void *arg)
 {
     const int *map = arg;
@@ -947,6 +942,32 @@ static int look_up_bit(uint32_t bit, void *arg)
     int r = bpf_map_lookup_elem(*map, &element, &blocks);
 
     return r < 0 ? r : blocks.bits[bit / 8 % SG_BLOCK_BYTES] >> bit % 8 & 1;
+}
+
+static int copied_bit(uint32_t bit, void *arg)
+{
+    const struct gate_blocks *blocks = arg;
+
+    return blocks->bits[bit / 8] >> bit % 8 & 1;
+}
+
+int gate_blocks_tell(struct gate_blocks *blocks, const struct prefix *prefix)
+{
+    return blocks_tell(copied_bit, blocks, blocks->seed, prefix);
+}
+
+int gate_tells(const struct gate *gate, const struct prefix *prefix, struct err *e)
+{
+    struct sg_blocks_head head;
+    const __u32 zero = 0;
+    int r, map = gate->maps[MAP_BLOCKS];
+
+    if (map < 0)
+        return 1;
+    r = bpf_map_lookup_elem(map, &zero, &head);
+    if (r == 0)
+        r = head.filled ? blocks_tell(look_up_bit, &map, head.seed, prefix) : 1;
+    return r < 0 ? fail_kernel(r, "read the summary of the list", e) : r;
 }
 
 /* Whether the program would ask a trie for @addr; 0 no, 1 yes. */

@@ -169,12 +169,14 @@ struct gate_blocks;
 bool gate_has_blocks(const struct gate *gate);
 /* Prefixes that went since it was made; UINT64_MAX: it never was. */
 uint64_t gate_stale_blocks(const struct gate *gate);
+/* Whether all of a prefix's addresses are looked for in the trie: 0 no, 1 yes. Some dozen calls. */
+int gate_tells(const struct gate *gate, const struct prefix *prefix, struct err *e);
 /*
- * Those in force, for gate_blocks_tell(): whether all of a prefix's addresses are looked for in the
- * trie. NULL where there are none yet, and all are. The caller frees them.
+ * The same for many, from a copy (some 30 ms) of what is in force. NULL where there is nothing yet,
+ * and all is looked for. The caller frees it.
  */
 int gate_read_blocks(const struct gate *gate, struct gate_blocks **ret_blocks, struct err *e);
-bool gate_blocks_tell(const struct gate_blocks *blocks, const struct prefix *prefix);
+int gate_blocks_tell(struct gate_blocks *blocks, const struct prefix *prefix);
 /* gate_has_blocks() first. An empty one, to be filled with the whole list; freed by the caller. */
 int gate_new_blocks(const struct gate *gate, struct gate_blocks **ret_blocks, struct err *e);
 void gate_free_blocks(struct gate_blocks *blocks);

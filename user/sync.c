@@ -223,19 +223,27 @@ int sync_list(struct store *store, struct gate *gate, bool reset_clock, uint64_t
     return 0;
 }
 
+/* So many are asked for one by one; for more the whole summary is read. */
+#define ASK_ONE_BY_ONE 2000
+
 /* Prefixes of which the summary does not tell: it keeps the program from looking for them. */
 static int count_untold(const struct gate *gate, const struct prefix_list *in_store,
                         uint64_t *ret_untold, struct err *e)
 {
     _cleanup_(gate_free_blocks) struct gate_blocks *blocks = NULL;
+    bool copy = in_store->count > ASK_ONE_BY_ONE;
     uint64_t untold = 0;
     size_t i;
-    int r = in_store->count ? gate_read_blocks(gate, &blocks, e) : 0;
+    int r = copy ? gate_read_blocks(gate, &blocks, e) : 0;
 
+    for (i = 0; r >= 0 && i < in_store->count; i++) {
+        const struct prefix *prefix = &in_store->items[i].prefix;
+
+        r = blocks ? gate_blocks_tell(blocks, prefix) : copy ? 1 : gate_tells(gate, prefix, e);
+        untold += r == 0;
+    }
     if (r < 0)
         return r;
-    for (i = 0; blocks && i < in_store->count; i++)
-        untold += !gate_blocks_tell(blocks, &in_store->items[i].prefix);
     *ret_untold = untold;
     return 0;
 }

@@ -224,9 +224,15 @@ int gate_read_blocks(const struct gate *gate, struct gate_blocks **ret_blocks, s
     return 0;
 }
 
-bool gate_blocks_tell(const struct gate_blocks *blocks, const struct prefix *prefix)
+int gate_blocks_tell(struct gate_blocks *blocks, const struct prefix *prefix)
 {
     return blocks->told[index_of(prefix)];
+}
+
+int gate_tells(const struct gate *gate, const struct prefix *prefix, struct err *e)
+{
+    (void)e;
+    return !gate->summary || gate->told[index_of(prefix)];
 }
 
 int gate_each_prefix(struct gate *gate,
