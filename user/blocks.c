@@ -153,8 +153,9 @@ static bool set_bit(uint32_t bit, void *arg)
 
 void blocks_mark(uint8_t *bits, uint64_t seed, const struct prefix *prefix)
 {
-    const struct visit visit = {set_bit, bits, seed};
+    struct visit visit = {.fn = set_bit, .seed = seed};
 
+    visit.arg = bits;
     visit_prefix(&visit, prefix);
 }
 
