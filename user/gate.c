@@ -904,6 +904,8 @@ void gate_put_blocks(struct gate *gate, const struct gate_blocks *blocks)
     head->seed = blocks->seed;
     head->stale = 0;
     __atomic_store_n(&head->filled, 1, __ATOMIC_SEQ_CST);
+    /* Whoever took a prefix away may have been killed before it said so. */
+    start_generation(gate);
 }
 
 /* What one call brings. */

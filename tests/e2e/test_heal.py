@@ -163,6 +163,9 @@ def summary_made_anew():
         assert (filled, again, stale) == (1, seed, 0) and later >= generation + 2000
         in_step(lab)
         closed(lab)
+        generation = read_head(lab)[2]
+        lab.gate("sync")                    # a delete may have been killed before it was raised
+        assert read_head(lab)[2] > generation
 
 
 def write_config(lab, offset, data):
