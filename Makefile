@@ -5,16 +5,18 @@
 # sudo make check    installs what it needs, builds, passes every test
 # make help          the other targets
 
-VERSION := 0.1.0
+VERSION := 0.2.0
 BUILD   := build
 PREFIX  ?= /usr/local
+UNITS   ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 
 CC      ?= cc
 CLANG   ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 
-WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+WERROR  ?= -Werror
+WARN    := -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CFLAGS  ?= -O2 -g
 HARDEN  := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 CPPFLAGS_ALL = -D_GNU_SOURCE -DSG_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD) $(CPPFLAGS)
@@ -23,8 +25,13 @@ LDFLAGS_ALL  = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 LIBS    := -lbpf -lelf -lz -lsqlite3 -ljansson -lncursesw -ltinfo -ldl
 
 # The program is the same for every architecture: it reads packets, never kernel structures.
-BPF_CFLAGS := -target bpf -mcpu=v2 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wshadow \
-	-Wno-unused-parameter -Iinclude -Ivmlinux -Ibpf
+# What it says of its sources must not name the place it was built in.
+BPF_CFLAGS := -target bpf -mcpu=v2 -O2 -g -std=gnu11 -Wall -Wextra $(WERROR) -Wshadow \
+	-Wno-unused-parameter -ffile-prefix-map=$(CURDIR)=. -Iinclude -Ivmlinux -Ibpf
+
+# V=1 shows the commands.
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@echo "  $(1) $@")
 
 USER_SRC := $(sort $(wildcard user/*.c))
 USER_OBJ := $(USER_SRC:user/%.c=$(BUILD)/user/%.o)
@@ -39,11 +46,13 @@ MAN := $(if $(shell command -v scdoc),$(BUILD)/smtpgate.8)
 all: $(BUILD)/smtpgate $(MAN)
 
 $(BUILD)/smtpgate: $(USER_OBJ)
-	@echo "  CC $@"; $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(BUILD)/user/%.o: user/%.c Makefile | $(BUILD)/smtpgate.skel.h
 	@mkdir -p $(@D)
-	@echo "  CC $@"; $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 $(BUILD)/user/gate.o: $(BUILD)/smtpgate.skel.h
 
@@ -74,9 +83,11 @@ ZSH_PLACE := $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 .PHONY: install
 install: all
 	install -D -m 0755 $(BUILD)/smtpgate $(DESTDIR)$(PREFIX)/sbin/smtpgate
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d tmpfiles.d)
-	install -m 0644 dist/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system/
-	sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/smtpgate-*.service
+	install -d $(DESTDIR)$(UNITS) $(addprefix $(DESTDIR)$(PREFIX)/lib/,sysusers.d tmpfiles.d udev/rules.d)
+	install -m 0644 dist/systemd/* $(DESTDIR)$(UNITS)/
+	install -m 0644 dist/udev/* $(DESTDIR)$(PREFIX)/lib/udev/rules.d/
+	sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|' $(DESTDIR)$(UNITS)/smtpgate*.service \
+		$(DESTDIR)$(PREFIX)/lib/udev/rules.d/*-smtpgate.rules
 	install -m 0644 dist/sysusers.d/* $(DESTDIR)$(PREFIX)/lib/sysusers.d/
 	install -m 0644 dist/tmpfiles.d/* $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/smtpgate/,prometheus grafana)
@@ -100,6 +111,13 @@ install: all
 		install -m 0644 $$file $(DESTDIR)$(PREFIX)/share/doc/smtpgate/$$file || exit 1; \
 	done
 
+# Debian's package, below build/deb, out of what git knows (or, in an unpacked archive, all there is).
+DEB_ARCH ?= $(shell dpkg --print-architecture)
+DEB_TREE := $(BUILD)/deb/smtpgate-$(VERSION)
+.PHONY: deb
+deb:
+	@DEB_ARCH=$(DEB_ARCH) dist/deb.sh $(DEB_TREE)
+
 .PHONY: clean
 clean:
 	rm -rf $(BUILD)
@@ -121,4 +139,5 @@ help:
 	@echo 'make analyze       gcc -fanalyzer over the command-line program'
 	@echo 'make bench         BENCH_OUT=FILE BENCH_ONLY=flood,..: beside nftables, ipset and xdp-filter'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'
+	@echo 'make deb           build/deb/smtpgate_*.deb: the package for Debian 12 and later'
 	@echo 'make clean'
