@@ -84,7 +84,7 @@ def packets(metrics):
 
 def series(interfaces, ports, attached=None, whole=True):
     """Every series that there must be."""
-    wanted = {key("build_info", version="0.1.0")} | {key(n) for n in ALONE}
+    wanted = {key("build_info", version="0.2.0")} | {key(n) for n in ALONE}
     wanted |= {key("mode", mode=m) for m in ("off", "observe", "enforce", "paused")}
     wanted |= {key("interface_attached", interface=i, xdp_mode=m)
                for i in (interfaces if attached is None else attached)
@@ -240,7 +240,7 @@ def from_the_start():
     got = SITE.metrics()
     same(got, series(["eth0"], PORTS))
     ones = {k for k, v in got.items() if v}
-    assert ones == {key("build_info", version="0.1.0"), key("mode", mode="off"),
+    assert ones == {key("build_info", version="0.2.0"), key("mode", mode="off"),
                     key("store_readable"), key("allowlist_in_sync"), key("interfaces_expected"),
                     key("interface_attached", interface="eth0", xdp_mode="native"),
                     key("allowlist_limit"), key("allowlist_last_change_timestamp_seconds")}, ones
