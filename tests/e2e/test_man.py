@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What stands in smtpgate(8) under EXAMPLES works, in that order, on a host with an eth0, and the files
-that smtpgate(8) and smtpgate-list(5) show are read, or refused, as they say."""
+"""What stands in smtpgate(8) under EXAMPLES works, in that order, on a host with an eth0, and the
+files that smtpgate(8) and smtpgate-list(5) show are read, or refused, as they say."""
 import os
 import re
 import sys
@@ -89,7 +89,7 @@ def imported(mail, env, number, lines):
 
 @tap.test
 def list_page():
-    """smtpgate-list(5): files of every format that are shown can be imported, and say what they seem to"""
+    """smtpgate-list(5): files of every format that are shown are read, and say what they seem to"""
     blocks = [block for section in ("DESCRIPTION", "LINES", "OTHER FORMATS")
               for block in literals(section, LIST)]
     assert len(blocks) == len(BLOCKS), blocks
@@ -97,7 +97,8 @@ def list_page():
         env = host(stand)
         for number, (lines, want) in enumerate(zip(blocks, BLOCKS)):
             seen = imported(stand.mail, env, number, lines)
-            seen = [(*e[:3], "some" if e[3] and w[3] == "some" else e[3]) for e, w in zip(seen, want)]
+            seen = [(*e[:3], "some" if e[3] and w[3] == "some" else e[3])
+                    for e, w in zip(seen, want)]
             assert seen == want, (lines, seen)
 
 
@@ -114,8 +115,8 @@ def list_refused():
             assert "standard input:1:" in said.err and text.strip() in said.err, (line, said.err)
         stand.mail.path(f"{lab.MNT}/offices.list").write_text("192.0.2.1\n192.0.2.300 # typo\n",
                                                               encoding="utf-8")
-        said = stand.mail.run("bash", "-c", f"cd {lab.MNT} && smtpgate import offices.list", env=env,
-                              ok=2)
+        said = stand.mail.run("bash", "-c", f"cd {lab.MNT} && smtpgate import offices.list",
+                              env=env, ok=2)
         form = ".*".join(map(re.escape, "\n".join(told).split(" ...")))
         assert re.fullmatch(form + "\n", said.err), said.err
 
