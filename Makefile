@@ -39,8 +39,9 @@ BPF_DEPS := $(wildcard bpf/*.h vmlinux/*.h include/*.h)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-# The man page, where there is scdoc.
-MAN := $(if $(shell command -v scdoc),$(BUILD)/smtpgate.8)
+# The man pages, where there are scdoc and python3: smtpgate-json(7) is filled in from the schemas.
+MAN_PAGES := $(patsubst docs/%.scd,$(BUILD)/%,$(sort $(wildcard docs/*.scd)))
+MAN := $(if $(and $(shell command -v scdoc),$(shell command -v python3)),$(MAN_PAGES))
 
 .PHONY: all
 all: $(BUILD)/smtpgate $(MAN)
@@ -68,12 +69,16 @@ $(BUILD)/smtpgate.skel.h: $(BUILD)/smtpgate.bpf.o
 -include $(USER_OBJ:.o=.d)
 
 .PHONY: man
-man: $(BUILD)/smtpgate.8
-$(BUILD)/smtpgate.8: docs/smtpgate.8.scd docs/tidy.awk Makefile
+man: $(MAN_PAGES)
+$(MAN_PAGES): FILL = cat
+$(BUILD)/smtpgate-json.7: FILL = docs/keys.py dist/schema
+$(BUILD)/smtpgate-json.7: docs/keys.py $(wildcard dist/schema/*.json)
+$(MAN_PAGES): $(BUILD)/%: docs/%.scd docs/tidy.awk Makefile
 	@mkdir -p $(@D)
-	sed 's/@VERSION@/$(VERSION)/' $< | scdoc >$@.tmp
+	$(FILL) <$< >$@.scd
+	sed 's/@VERSION@/$(VERSION)/' $@.scd | scdoc >$@.tmp
 	awk -f docs/tidy.awk $@.tmp >$@
-	@rm -f $@.tmp
+	@rm -f $@.scd $@.tmp
 
 include tests/tests.mk
 
@@ -93,8 +98,9 @@ install: all
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/smtpgate/,prometheus grafana)
 	install -m 0644 dist/prometheus/alerts.yml $(DESTDIR)$(PREFIX)/share/smtpgate/prometheus/
 	install -m 0644 dist/grafana/* $(DESTDIR)$(PREFIX)/share/smtpgate/grafana/
-	[ ! -f $(BUILD)/smtpgate.8 ] || \
-		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(BUILD)/smtpgate.8
+	for page in $(MAN); do \
+		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; \
+	done
 	install -D -m 0644 dist/completions/smtpgate.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/smtpgate
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/zsh/$(ZSH_PLACE) dist/completions/_smtpgate
@@ -127,7 +133,7 @@ help:
 	@sed -n '3,6s/^# //p' Makefile
 	@echo 'make lint          clang-format, gcc and clang, clang-tidy, cppcheck, shellcheck, rules'
 	@echo 'make format        reformat the C files'
-	@echo 'make man           build/smtpgate.8 (needs scdoc); make builds it too where it can'
+	@echo 'make man           the man pages in build/ (needs scdoc); make builds them too where it can'
 	@echo 'make unit|golden|program|e2e   one layer of the tests'
 	@echo 'make check-kernels KERNELS="5.10 newest": Debian kernels in qemu, writes docs/KERNELS.md'
 	@echo 'make check-long    STEPS=20000 SEED=N: random commands against a model of the list; fuzzing;'
