@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 # pylint: disable=wrong-import-position
 import tap
+import yaml
 from lab import BPFFS, MNT, PROGRAM, ROOT, Lab, execute
 
 ROLES = ROOT / "dist/ansible/roles"
@@ -203,6 +204,43 @@ def refused():
         assert [c["command"] for c in changes[:len(changes) - history]] == [
             "-j -y apply - --format json", "-j set ports 465"], changes
         assert lab.json("status")["entries"] == 0 and not lab.kernel_prefixes()
+
+
+def first_boot(lab):
+    """Writes the files of the user-data and returns runcmd as the script that cloud-init makes of it:
+    a list is a command, a text is lines of it. Both below MNT, the rest is the machine's."""
+    data = yaml.safe_load(CLOUD.read_text(encoding="utf-8"))
+    for file in data["write_files"]:
+        path = lab.mail.path(MNT + file["path"])
+        path.parent.mkdir(exist_ok=True)
+        lab.file(MNT + file["path"], file["content"], int(file.get("permissions", "0644"), 8))
+    lines = [line if isinstance(line, str) else shlex.join(line) for line in data["runcmd"]]
+    script = "\n".join(lines) + "\n"
+    assert script.count("/etc/smtpgate.list") == 1 and script.count("/root/") == 3, script
+    return script.replace("/etc/smtpgate.list", MNT + "/etc/smtpgate.list").replace(
+        "/root/", MNT + "/root/")
+
+
+@tap.test
+def cloud_init():
+    """the user-data for cloud-init: a first boot leaves the gate on guard; one that fails says so"""
+    with Managed() as lab:
+        lab.mail.address("eth0", "192.0.2.25/24", "2001:db8::25/64")
+        script = first_boot(lab)
+        said = execute(lab.mail.argv("sh"), 2, script, lab.env)
+        assert "attach" in said.err and lab.json("status")["interfaces"] == [], said
+        lab.calls()
+
+        lab.mail.ip("link set eth1 up", "route add default via 192.0.2.1 dev eth0",
+                    "route add default via 2001:db8::1 dev eth0")
+        execute(lab.mail.argv("sh"), 0, script, lab.env)
+        assert [line.split()[0] for line in lab.calls()] == ["curl", "sha256sum", "apt-get",
+                                                             "systemctl"]
+        lab.gate("status", "--check")
+        assert list(lab.link_pins()) and lab.config()["ports"] == {465, 587}
+        assert {e["who"] for e in lab.json("list")["entries"]} == {
+            "198.51.100.0/24", "203.0.113.7", "203.0.113.9"}
+        assert lab.kernel_prefixes() == lab.stored_prefixes()
 
 
 if __name__ == "__main__":
