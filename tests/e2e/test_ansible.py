@@ -43,6 +43,12 @@ exec {PROGRAM} "$@"
 # The example, and what only this host wants of it.
 GIVEN = {"smtpgate_executable": PROGRAM}
 
+# All that the example leaves out, and how the history calls it.
+GATE = {"mode": "observe", "realm": "mail.example", "others": "nowhere", "interfaces": ["eth0"],
+        "xdp_mode": "generic"}
+GATE_COMMANDS = ["-j observe", "-j set realm mail.example", "-j set others nowhere",
+                 "-j attach eth0 --mode generic"]
+
 # One run of bad tasks: each must fail with smtpgate's own sentence, and change nothing.
 FAILING = {
     "bad entry": ({"smtpgate_list": {"entries": [{"who": "192.0.2.1"}, {"who": "192.0.2.1/23"}]}},
@@ -174,14 +180,15 @@ def role():
 
 @tap.test
 def refused():
-    """what smtpgate refuses fails with its sentence and changes nothing; with confirm it is done"""
+    """settings and interfaces twice; what smtpgate refuses fails with its sentence, changes nothing"""
     with Managed() as lab:
-        lab.gate("attach", "eth0")
         lab.gate("add", "192.0.2.10", "--remark", "stays")
         tasks = [{"name": name, **{module: {"executable": PROGRAM, **args}
                                    for module, args in task.items()},
                   "ignore_errors": True, "register": f"said_{number}"}
                  for number, (name, (task, _)) in enumerate(FAILING.items())]
+        tasks[:0] = [{"name": name, "smtpgate_gate": {"executable": PROGRAM, **GATE}, "register": name}
+                     for name in ("first", "second")]
         every = ", ".join(task["register"] for task in tasks)
         tasks += [{"name": "nothing, meant so",
                    "smtpgate_list": {"executable": PROGRAM, "entries": [], "confirm": True}},
@@ -194,15 +201,20 @@ def refused():
         history = len(lab.json("history")["changes"])
         said = lab.play(MNT + "/book.yml")
         results = json.loads(lab.mail.path(MNT + "/said").read_text(encoding="utf-8"))
-        for (name, (_, sentence)), result in zip(FAILING.items(), results, strict=True):
+        assert [result["changed"] for result in results[:2]] == [True, False], results[:2]
+        assert results[1]["diff"]["before"] == results[1]["diff"]["after"], results[1]
+        # As ip(8) tells it: 1 native, 2 generic.
+        shown = json.loads(lab.mail.run("ip", "-j", "link", "show", "dev", "eth0").out)
+        assert shown[0]["xdp"]["mode"] == 2, shown
+        for (name, (_, sentence)), result in zip(FAILING.items(), results[2:], strict=True):
             assert result["failed"] and sentence in result["msg"], (name, result)
             assert result["changed"] == ("done before" in result["msg"]), (name, result)
             assert result["rc"] == (3 if name == "nothing" else 2), (name, result)
         assert "gate is now off" in " ".join(said.err.split()), said
-        # Of all of them: the ports that were set before the limit was refused, and the last.
+        # Of those: only the ports that were set before the limit was refused, and the last.
         changes = lab.json("history")["changes"]
         assert [c["command"] for c in changes[:len(changes) - history]] == [
-            "-j -y apply - --format json", "-j set ports 465"], changes
+            "-j -y apply - --format json", "-j set ports 465", *reversed(GATE_COMMANDS)], changes
         assert lab.json("status")["entries"] == 0 and not lab.kernel_prefixes()
 
 
