@@ -134,13 +134,11 @@ def main():
     words = ("apply", "-", "--format", form)
     show = module._diff     # pylint: disable=protected-access
     before = gate.text("export") if show else []
-    if show and module.check_mode:
-        after = foreseen(before, gate.text("-q", "-n", *words, stdin=text))
     answer = gate.change(*words, stdin=text)
     result = {key: answer[key] for key in ("changed", "added", "deleted", "edited", "mode")}
     if show:
-        if not module.check_mode:
-            after = gate.text("export")
+        after = (foreseen(before, gate.text("-q", "-n", *words, stdin=text)) if module.check_mode
+                 else gate.text("export"))
         result["diff"] = {"before_header": "smtpgate list", "after_header": "smtpgate list",
                           "before": "".join(before), "after": "".join(after)}
     module.exit_json(notes=gate.notes, **result)
