@@ -97,7 +97,7 @@ class Managed(Lab):
         """Runs a playbook; returns what it said."""
         return execute(self.mail.argv("ansible-playbook", "-i", "mail,", "-c", "local", book, "-e",
                                       json.dumps({**GIVEN, **variables}), *options),
-                       ok, env=self.env, shown=["ansible-playbook", str(book), *options])
+                       ok, env=self.env, timeout=200, shown=["ansible-playbook", str(book), *options])
 
     def calls(self):
         """What was called of what the host has not, since this was last asked."""
