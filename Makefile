@@ -98,6 +98,9 @@ install: all
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/smtpgate/,prometheus grafana)
 	install -m 0644 dist/prometheus/alerts.yml $(DESTDIR)$(PREFIX)/share/smtpgate/prometheus/
 	install -m 0644 dist/grafana/* $(DESTDIR)$(PREFIX)/share/smtpgate/grafana/
+	for file in $$(cd dist && find ansible cloud-init -name '*.md' -o -name '*.yml' -o -name '*.py'); do \
+		install -D -m 0644 dist/$$file $(DESTDIR)$(PREFIX)/share/smtpgate/$$file || exit 1; \
+	done
 	for page in $(MAN); do \
 		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; \
 	done
