@@ -120,5 +120,6 @@ help:
 	@echo 'make coverage      build/coverage/index.html: which lines the tests run'
 	@echo 'make analyze       gcc -fanalyzer over the command-line program'
 	@echo 'make bench         BENCH_OUT=FILE BENCH_ONLY=flood,..: beside nftables, ipset and xdp-filter'
+	@echo 'make recording     docs/demo.svg and docs/demo.cast, from a real run of the commands in it'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean'
