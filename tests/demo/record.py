@@ -41,7 +41,7 @@ SCENES = [
         (f"smtpgate add {demo.LISTED} --remark 'web shop'", 0, "added #1"),
         ("smtpgate attach eth0", 0, "attached, native mode")]),
     ("stranger", THIEF, 31, [
-        (f"{SWAKS}  # the right password, stolen", 2, "connect: timeout")]),
+        (f"{SWAKS}  # stolen", 2, "connect: timeout")]),
     ("shop", SHOP, 34, [
         (SWAKS + " | tail -n 6", 0, r"235 2\.7\.0 Auth(.|\n)*250 2\.0\.0 Ok: queued")]),
     ("mail", MAIL, 32, [
@@ -71,7 +71,7 @@ PROMPT_COMMAND='echo $? >&9; [ $((left--)) -gt 0 ] || exec true'
 class Screen:
     """What a terminal shows, and since when; knows the few sequences that occur, and no others."""
 
-    TOKEN = re.compile(r"\x1b\[([0-9;]*)([A-Za-z])|([\r\n\b\a])|([^\x00-\x1f\x7f])")
+    TOKEN = re.compile(r"\x1b\[([0-9;]*)([A-Za-z])|([\r\n\b\a\t])|([^\x00-\x1f\x7f])")
 
     def __init__(self):
         self.rows = [[]]
@@ -107,6 +107,10 @@ class Screen:
             self.rows.append([])
         elif control == "\r":
             self.column = 0
+        elif control == "\t":
+            row = self.rows[-1]
+            self.column += 8 - self.column % 8
+            row += [(" ", "", when, typed)] * (self.column - len(row))
         elif control == "\b":
             self.column = max(0, self.column - 1)
         elif final == "m":
