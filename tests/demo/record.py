@@ -28,7 +28,7 @@ import demo
 import lab as laboratory
 
 DOCS = laboratory.ROOT / "docs"
-COLUMNS = 94
+COLUMNS = 110
 KEY, THINK, READ, HOLD = 0.035, 0.5, 1.0, 7.0   # seconds: a key, before typing, after, at the end
 PATIENCE = 20
 
@@ -41,7 +41,7 @@ SCENES = [
         (f"smtpgate add {demo.LISTED} --remark 'web shop'", 0, "added #1"),
         ("smtpgate attach eth0", 0, "attached, native mode")]),
     ("stranger", THIEF, 31, [
-        (f"{SWAKS}  # stolen", 2, "connect: timeout")]),
+        (f"{SWAKS}  # the right password, stolen", 2, "connect: timeout")]),
     ("shop", SHOP, 34, [
         (SWAKS + " | tail -n 6", 0, r"235 2\.7\.0 Auth(.|\n)*250 2\.0\.0 Ok: queued")]),
     ("mail", MAIL, 32, [
@@ -256,12 +256,11 @@ WIDE, HIGH, LEFT, TOP = 8.4, 19, 16, 48     # a cell, and where the first one is
 STYLE = """
 text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono","Liberation Mono",monospace;
 white-space:pre;fill:#24292f}
-.w{fill:#f6f8fa;stroke:#d0d7de}.c{fill:#f6f8fa;opacity:0}.u{fill:#57606a;opacity:0}
-.t{fill:#57606a;font-size:13px}
+.w{fill:#f6f8fa}.f{fill:none;stroke:#d0d7de}.c{fill:#f6f8fa;opacity:0}.u{fill:#57606a;opacity:0}
 .s1{font-weight:bold}.s2{fill:#6e7781}.s31,.s91{fill:#cf222e}.s32,.s92{fill:#1a7f37}
 .s33,.s93{fill:#9a6700}.s34,.s94{fill:#0969da}.s35,.s95{fill:#8250df}.s36,.s96{fill:#1b7c83}
-@media(prefers-color-scheme:dark){text{fill:#e6edf3}.w{fill:#161b22;stroke:#30363d}
-.c{fill:#161b22}.u{fill:#8b949e}.t,.s2{fill:#8b949e}.s31,.s91{fill:#ff7b72}.s32,.s92{fill:#56d364}
+@media(prefers-color-scheme:dark){text{fill:#e6edf3}.w{fill:#161b22}.f{stroke:#30363d}
+.c{fill:#161b22}.u{fill:#8b949e}.s2{fill:#8b949e}.s31,.s91{fill:#ff7b72}.s32,.s92{fill:#56d364}
 .s33,.s93{fill:#e3b341}.s34,.s94{fill:#79c0ff}.s35,.s95{fill:#d2a8ff}.s36,.s96{fill:#76e3ea}}
 """
 
@@ -345,8 +344,9 @@ class Picture:
                 f"<style>{STYLE}" + "\n".join(self.rules)
                 + "\n@media(prefers-reduced-motion:reduce){*{animation:none!important}}</style>\n"
                 f'<clipPath id="v"><rect width="{width}" height="{height}" rx="8"/></clipPath>\n'
-                f'<g clip-path="url(#v)"><rect class="w" x=".5" y=".5" width="{width - 1}" '
-                f'height="{height - 1}" rx="8"/>{dots}\n' + "\n".join(self.body) + "\n</g></svg>\n")
+                f'<g clip-path="url(#v)"><rect class="w" width="{width}" height="{height}"/>{dots}\n'
+                + "\n".join(self.body) + f'\n<rect class="f" x=".5" y=".5" width="{width - 1}" '
+                f'height="{height - 1}" rx="8"/></g></svg>\n')
 
 
 def main():
