@@ -3,6 +3,7 @@
 """What documents say to type works. docs/EMERGENCY.md: the first block of a section lets in who is
 locked out, the second one goes back; who reads that page has no time for one that is out of date.
 docs/QUICKSTART.md: its lines, in order, end with 0, and what they lead to is the case."""
+import contextlib
 import os
 import re
 import socket
@@ -17,7 +18,8 @@ PINS, STORED = "/sys/fs/bpf/smtpgate", "/var/lib/smtpgate"
 MAIL, LISTED, LOCKED_OUT = "203.0.113.25", "203.0.113.7", "203.0.113.66"
 SAYS_NO = "smtpgate check "
 NOT_HERE = ("systemctl ", "ln -s ", "mv ")     # what is for the boot
-ELSEWHERE = ("systemctl ", "make ", "apt ", "swaks ")
+# Not on this stage; doctor would wait for a server that says nothing (test_doctor.py has one that does).
+ELSEWHERE = ("systemctl ", "make ", "apt ", "swaks ", "smtpgate doctor")
 
 
 def sections(page="EMERGENCY"):
@@ -41,9 +43,10 @@ class Stage:
         stand.link(self.mail, "eth0", self.client, "eth0")
         self.mail.address("eth0", MAIL + "/24")
         self.client.address("eth0", LISTED + "/24", LOCKED_OUT + "/24")
-        sock = self.mail.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.bind((MAIL, 587))
-        sock.listen(64)
+        self.server = self.mail.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.server.bind((MAIL, 587))
+        self.server.listen(64)
+        self.server.setblocking(False)
         (self.mail.path(lab.MNT) / "bin").mkdir()
         (self.mail.path(lab.MNT) / "bin" / "smtpgate").symlink_to(lab.PROGRAM)
         self.env = dict(stand.env, PATH=f"{lab.MNT}/bin:{stand.env['PATH']}")
@@ -64,6 +67,9 @@ class Stage:
     def expect(self, outcome):
         """What becomes of a connection of who was locked out; who is listed gets in always."""
         lab.expect(self.client, [(LOCKED_OUT, MAIL, 587, outcome), (LISTED, MAIL, 587, "open")])
+        with contextlib.suppress(BlockingIOError):
+            while True:     # or the host would say that they are connected
+                self.server.accept()[0].close()
 
 
 @tap.test
@@ -119,10 +125,8 @@ def quick_start():
         stage.mail.ip("route add default dev eth0")
         for title, blocks in sections("QUICKSTART"):
             for line in (line for block in blocks for line in block):
-                # Nobody talks SMTP here, which the examination has to say.
-                examines = line.startswith("smtpgate doctor")
                 if not line.startswith(ELSEWHERE):
-                    stage.run(line, ok=(0, 1, 2, 3) if examines else 0)
+                    stage.run(line)
                 if line.startswith("smtpgate detach"):
                     stage.expect("open")
             if title.startswith(("4", "5")):
