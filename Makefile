@@ -125,6 +125,7 @@ DEB_ARCH ?= $(shell dpkg --print-architecture)
 DEB_TREE := $(BUILD)/deb/smtpgate-$(VERSION)
 .PHONY: deb
 deb:
+	@tests/deps.sh dpkg-dev debhelper
 	@DEB_ARCH=$(DEB_ARCH) dist/deb.sh $(DEB_TREE)
 
 .PHONY: clean
@@ -147,6 +148,7 @@ help:
 	@echo 'make coverage      build/coverage/index.html: which lines the tests run'
 	@echo 'make analyze       gcc -fanalyzer over the command-line program'
 	@echo 'make bench         BENCH_OUT=FILE BENCH_ONLY=flood,..: beside nftables, ipset and xdp-filter'
+	@echo 'make recording     docs/demo.svg and docs/demo.cast, from a real run of the commands in it'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'
 	@echo 'make deb           build/deb/smtpgate_*.deb: the package for Debian 12 and later'
 	@echo 'make clean'

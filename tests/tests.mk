@@ -237,3 +237,10 @@ check-kernels:
 		$(MAKE) --no-print-directory BUILD=$(BUILD)/kernels/arm64 CC='$(CROSS)' \
 			$(BUILD)/kernels/arm64/smtpgate $(BUILD)/kernels/arm64/progrun
 	@timeout 7200 tests/kernels/run.py --table docs/KERNELS.md $(ONLY)
+
+# README's picture, from a real run: docs/demo.svg, docs/demo.cast.
+.PHONY: recording
+recording:
+	@tests/deps.sh
+	@$(MAKE) --no-print-directory all
+	@tests/demo/record.py
