@@ -5,16 +5,18 @@
 # sudo make check    installs what it needs, builds, passes every test
 # make help          the other targets
 
-VERSION := 0.1.0
+VERSION := 0.2.0
 BUILD   := build
 PREFIX  ?= /usr/local
+UNITS   ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 
 CC      ?= cc
 CLANG   ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 
-WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+WERROR  ?= -Werror
+WARN    := -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CFLAGS  ?= -O2 -g
 HARDEN  := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 CPPFLAGS_ALL = -D_GNU_SOURCE -DSG_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD) $(CPPFLAGS)
@@ -23,8 +25,13 @@ LDFLAGS_ALL  = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 LIBS    := -lbpf -lelf -lz -lsqlite3 -ljansson -lncursesw -ltinfo -ldl
 
 # The program is the same for every architecture: it reads packets, never kernel structures.
-BPF_CFLAGS := -target bpf -mcpu=v2 -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wshadow \
-	-Wno-unused-parameter -Iinclude -Ivmlinux -Ibpf
+# What it says of its sources must not name the place it was built in.
+BPF_CFLAGS := -target bpf -mcpu=v2 -O2 -g -std=gnu11 -Wall -Wextra $(WERROR) -Wshadow \
+	-Wno-unused-parameter -ffile-prefix-map=$(CURDIR)=. -Iinclude -Ivmlinux -Ibpf
+
+# V=1 shows the commands.
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@echo "  $(1) $@")
 
 USER_SRC := $(sort $(wildcard user/*.c))
 USER_OBJ := $(USER_SRC:user/%.c=$(BUILD)/user/%.o)
@@ -32,18 +39,21 @@ BPF_DEPS := $(wildcard bpf/*.h vmlinux/*.h include/*.h)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-# The man page, where there is scdoc.
-MAN := $(if $(shell command -v scdoc),$(BUILD)/smtpgate.8)
+# The man pages, where there are scdoc and python3: smtpgate-json(7) is filled in from the schemas.
+MAN_PAGES := $(patsubst docs/%.scd,$(BUILD)/%,$(sort $(wildcard docs/*.scd)))
+MAN := $(if $(and $(shell command -v scdoc),$(shell command -v python3)),$(MAN_PAGES))
 
 .PHONY: all
 all: $(BUILD)/smtpgate $(MAN)
 
 $(BUILD)/smtpgate: $(USER_OBJ)
-	@echo "  CC $@"; $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(BUILD)/user/%.o: user/%.c Makefile | $(BUILD)/smtpgate.skel.h
 	@mkdir -p $(@D)
-	@echo "  CC $@"; $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 $(BUILD)/user/gate.o: $(BUILD)/smtpgate.skel.h
 
@@ -59,12 +69,16 @@ $(BUILD)/smtpgate.skel.h: $(BUILD)/smtpgate.bpf.o
 -include $(USER_OBJ:.o=.d)
 
 .PHONY: man
-man: $(BUILD)/smtpgate.8
-$(BUILD)/smtpgate.8: docs/smtpgate.8.scd docs/tidy.awk Makefile
+man: $(MAN_PAGES)
+$(MAN_PAGES): FILL = cat
+$(BUILD)/smtpgate-json.7: FILL = docs/keys.py dist/schema
+$(BUILD)/smtpgate-json.7: docs/keys.py $(wildcard dist/schema/*.json)
+$(MAN_PAGES): $(BUILD)/%: docs/%.scd docs/tidy.awk Makefile
 	@mkdir -p $(@D)
-	sed 's/@VERSION@/$(VERSION)/' $< | scdoc >$@.tmp
+	$(FILL) <$< >$@.scd
+	sed 's/@VERSION@/$(VERSION)/' $@.scd | scdoc >$@.tmp
 	awk -f docs/tidy.awk $@.tmp >$@
-	@rm -f $@.tmp
+	@rm -f $@.scd $@.tmp
 
 include tests/tests.mk
 
@@ -74,16 +88,19 @@ ZSH_PLACE := $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 .PHONY: install
 install: all
 	install -D -m 0755 $(BUILD)/smtpgate $(DESTDIR)$(PREFIX)/sbin/smtpgate
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system sysusers.d tmpfiles.d)
-	install -m 0644 dist/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system/
-	sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/smtpgate-*.service
+	install -d $(DESTDIR)$(UNITS) $(addprefix $(DESTDIR)$(PREFIX)/lib/,sysusers.d tmpfiles.d udev/rules.d)
+	install -m 0644 dist/systemd/* $(DESTDIR)$(UNITS)/
+	install -m 0644 dist/udev/* $(DESTDIR)$(PREFIX)/lib/udev/rules.d/
+	sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|' $(DESTDIR)$(UNITS)/smtpgate*.service \
+		$(DESTDIR)$(PREFIX)/lib/udev/rules.d/*-smtpgate.rules
 	install -m 0644 dist/sysusers.d/* $(DESTDIR)$(PREFIX)/lib/sysusers.d/
 	install -m 0644 dist/tmpfiles.d/* $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/smtpgate/,prometheus grafana)
 	install -m 0644 dist/prometheus/alerts.yml $(DESTDIR)$(PREFIX)/share/smtpgate/prometheus/
 	install -m 0644 dist/grafana/* $(DESTDIR)$(PREFIX)/share/smtpgate/grafana/
-	[ ! -f $(BUILD)/smtpgate.8 ] || \
-		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(BUILD)/smtpgate.8
+	for page in $(MAN); do \
+		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; \
+	done
 	install -D -m 0644 dist/completions/smtpgate.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/smtpgate
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/zsh/$(ZSH_PLACE) dist/completions/_smtpgate
@@ -100,6 +117,13 @@ install: all
 		install -m 0644 $$file $(DESTDIR)$(PREFIX)/share/doc/smtpgate/$$file || exit 1; \
 	done
 
+# Debian's package, below build/deb, out of what git knows (or, in an unpacked archive, all there is).
+DEB_ARCH ?= $(shell dpkg --print-architecture)
+DEB_TREE := $(BUILD)/deb/smtpgate-$(VERSION)
+.PHONY: deb
+deb:
+	@DEB_ARCH=$(DEB_ARCH) dist/deb.sh $(DEB_TREE)
+
 .PHONY: clean
 clean:
 	rm -rf $(BUILD)
@@ -109,7 +133,7 @@ help:
 	@sed -n '3,6s/^# //p' Makefile
 	@echo 'make lint          clang-format, gcc and clang, clang-tidy, cppcheck, shellcheck, rules'
 	@echo 'make format        reformat the C files'
-	@echo 'make man           build/smtpgate.8 (needs scdoc); make builds it too where it can'
+	@echo 'make man           the man pages in build/ (needs scdoc); make builds them too where it can'
 	@echo 'make unit|golden|program|e2e   one layer of the tests'
 	@echo 'make check-kernels KERNELS="5.10 newest": Debian kernels in qemu, writes docs/KERNELS.md'
 	@echo 'make check-long    STEPS=20000 SEED=N: random commands against a model of the list; fuzzing;'
@@ -121,4 +145,5 @@ help:
 	@echo 'make analyze       gcc -fanalyzer over the command-line program'
 	@echo 'make bench         BENCH_OUT=FILE BENCH_ONLY=flood,..: beside nftables, ipset and xdp-filter'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'
+	@echo 'make deb           build/deb/smtpgate_*.deb: the package for Debian 12 and later'
 	@echo 'make clean'

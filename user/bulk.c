@@ -64,6 +64,7 @@ int bulk_read(FILE *file, enum bulk_format format, int64_t now, const struct bul
 {
     _cleanup_free_ struct bulk_input *in = calloc(1, sizeof(*in));
     struct source source = {.file = file};
+    enum bulk_format detected;
     int r;
 
     if (!in)
@@ -73,8 +74,10 @@ int bulk_read(FILE *file, enum bulk_format format, int64_t now, const struct bul
     in->sink = sink;
     in->now = now;
     bulk_begin(in);
+    /* Also where it is known: comments in front are no part of any format, JSON has none. */
+    detected = bulk_detect(in);
     if (format == BULK_AUTO)
-        format = bulk_detect(in);
+        format = detected;
     r = read_format(in, format);
     if (r == -ENOMEM)
         err_set(e, r, EXIT_REFUSED, "not enough memory");

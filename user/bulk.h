@@ -29,8 +29,8 @@
 int bulk_format_parse(const char *name, enum bulk_format *ret_format, struct err *e);
 
 /*
- * Reads @file to its end and tells @sink. BULK_AUTO looks at the first line that is neither empty
- * nor begins with #:
+ * Reads @file to its end and tells @sink. Empty lines and comments in front are passed over in any
+ * format. BULK_AUTO looks at the first line behind them:
  *     { or [                                            json
  *     create, add, -exist ... with a set's name         ipset
  *     table, set, add element, flush ruleset ...        nft

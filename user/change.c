@@ -164,7 +164,7 @@ static int heal(const struct change_options *options, struct change *change, str
         r = sync_live_links(change->store, change->gate, e);
     /* An interface that is missing now is no reason to refuse a change of the list. */
     if (r == 0 && !whole && !options->need_gate)
-        sync_all_ifaces(change->store, change->gate, NULL, NULL, &change->problem);
+        sync_all_ifaces(change->store, change->gate, NULL, NULL, NULL, &change->problem);
     change->healed = r == 0 && (whole || change->attached);
     return r;
 }

@@ -17,6 +17,7 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_ACCOUNTS] = {"accounts", NULL,
                       "the lists; last use: when an address of it last connected"},
     [OPT_ALL] = {"all", NULL, "all interfaces, or all lists"},
+    [OPT_BOOT] = {"boot", NULL, "an interface that is not there yet is no failure"},
     [OPT_CONFIRM] = {"confirm", "DURATION", "go back by itself after that time, unless confirmed"},
     [OPT_EVERY] = {"every", "DURATION", "1s (default) to 1d"},
     [OPT_EXPIRED] = {"expired", NULL, "the entries whose time is over"},
@@ -36,6 +37,7 @@ const struct cmd_option_row cmd_options[OPT_COUNT] = {
     [OPT_NAGIOS] = {"nagios", NULL, "as a monitoring plugin: a line with state and numbers first"},
     [OPT_REMARK] = {"remark", "TEXT", "up to 200 bytes; who or what is behind the address"},
     [OPT_TEXTFILE] = {"textfile", "FILE", "into a file, replaced as a whole; not printed"},
+    [OPT_WAIT] = {"wait", "DURATION", "up to 1h: for interfaces, and for another command to end"},
     [OPT_WATCH] = {"watch", NULL, "every second, with rates, until ^C"},
     [OPT_SINCE] = {"since", "DURATION|TIME", "those that came since: 15m, 2d, '2026-12-01 18:00'"},
     [OPT_TOP] = {"top", "N", "the N with the most packets (default 20; with -j all)"},
@@ -253,9 +255,15 @@ const struct cmd cmd_table[] = {
      "The process that speaks HTTP has no rights. Anybody who can connect can read:\n"
      "no address or account is told. Wants libmicrohttpd12.\n",
      OPT(LISTEN), 0, 0, cmd_exporter},
-    {"sync", "", "make kernel equal to store", "make the kernel equal to the store (boot, repair)",
-     "  smtpgate sync\n", "-y also takes over a gate that was made from another store.\n", 0, 0, 0,
-     cmd_sync},
+    {"sync", "[IFACE...]", "make kernel equal to store",
+     "make the kernel equal to the store (boot, repair)",
+     "  smtpgate sync\n"
+     "  smtpgate sync eth1            # only eth1, and only if it is remembered\n"
+     "  smtpgate sync --wait 30s      # for remembered interfaces to appear\n",
+     "What is not as stored is corrected, without a gap; each interface that attach\n"
+     "was told is guarded again. What boots and udev call. -y also takes over a gate\n"
+     "that was made from another store.\n",
+     OPT(BOOT) | OPT(WAIT), 0, 1024, cmd_sync},
     {"doctor", "", "is every way in guarded?",
      "is every way in guarded, and all well with gate and host?",
      "  smtpgate doctor\n"
@@ -619,4 +627,36 @@ const char *cmd_plan_end(const struct mode_plan *plan, int64_t now, char buf[CMD
         snprintf(buf, CMD_PLAN_MAX, " until %s (%s), then: %s", out_local_time(plan->until, time),
                  cmd_time_left(plan->until - now, left), mode_name(plan->then));
     return buf;
+}
+
+void cmd_say_attached(const struct cmd_context *ctx, const struct sync_result *result)
+{
+    const struct gate_attached *attached = &result->attached;
+    char name[CMD_NAME_MAX];
+
+    text_escape(result->name, name, sizeof(name));
+    if (attached->xdp == GATE_XDP_NONE) {
+        out_done(&ctx->out, "%s: replaced in place, in another network namespace\n", name);
+        return;
+    }
+    if (!strcmp(name, "lo"))
+        out_note(&ctx->out, "lo carries this host's own connections: local submission is judged"
+                            " too now; list 127.0.0.1 and ::1 if it shall work\n");
+    out_done(&ctx->out, "%s: %s, %s mode\n", name,
+             attached->replaced ? "replaced in place" : "attached", gate_xdp_name(attached->xdp));
+    if (attached->native_error)
+        out_note(&ctx->out,
+                 "%s: no native mode (%s), so generic, which is slower and has the same verdicts\n",
+                 result->name,
+                 attached->native_error == EOPNOTSUPP ? "the driver has none"
+                                                      : strerror(attached->native_error));
+}
+
+json_t *cmd_attached_json(const struct sync_result *result)
+{
+    char name[CMD_NAME_MAX];
+
+    return json_pack("{s:s, s:b, s:s, s:b}", "name", text_escape(result->name, name, sizeof(name)),
+                     "attached", true, "xdp_mode", gate_xdp_name(result->attached.xdp), "replaced",
+                     result->attached.replaced);
 }

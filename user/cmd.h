@@ -20,6 +20,7 @@ enum cmd_option {
     OPT_ACCOUNT,
     OPT_ACCOUNTS,
     OPT_ALL,
+    OPT_BOOT,
     OPT_CHECK,
     OPT_CONFIRM,
     OPT_EVERY,
@@ -41,6 +42,7 @@ enum cmd_option {
     OPT_TROUBLE,
     OPT_UNTIL,
     OPT_UNUSED,
+    OPT_WAIT,
     OPT_WATCH,
     OPT_WITH,
     OPT_COUNT,
@@ -225,6 +227,10 @@ void cmd_hint_number(const char *command, struct err *e);
 
 /* The name it has now, as it may be shown. Returns @buf. */
 const char *cmd_iface_label(const struct sync_iface *iface, char buf[CMD_NAME_MAX]);
+
+/* What an interface got from attach or sync, for people and for programs. */
+void cmd_say_attached(const struct cmd_context *ctx, const struct sync_result *result);
+json_t *cmd_attached_json(const struct sync_result *result);
 
 /* Mode and health in the words of status. */
 #define CMD_MODE_LINE_MAX 320

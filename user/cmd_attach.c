@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* attach, detach, sync: the gate on its interfaces. */
+/* attach, detach: the gate on its interfaces. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -8,38 +8,6 @@
 #include "iface.h"
 #include "live.h"
 #include "sync.h"
-
-static void say_attached(const struct cmd_context *ctx, const struct sync_result *result)
-{
-    const struct gate_attached *attached = &result->attached;
-    char name[CMD_NAME_MAX];
-
-    text_escape(result->name, name, sizeof(name));
-    if (attached->xdp == GATE_XDP_NONE) {
-        out_done(&ctx->out, "%s: replaced in place, in another network namespace\n", name);
-        return;
-    }
-    if (!strcmp(name, "lo"))
-        out_note(&ctx->out, "lo carries this host's own connections: local submission is judged"
-                            " too now; list 127.0.0.1 and ::1 if it shall work\n");
-    out_done(&ctx->out, "%s: %s, %s mode\n", name,
-             attached->replaced ? "replaced in place" : "attached", gate_xdp_name(attached->xdp));
-    if (attached->native_error)
-        out_note(&ctx->out,
-                 "%s: no native mode (%s), so generic, which is slower and has the same verdicts\n",
-                 result->name,
-                 attached->native_error == EOPNOTSUPP ? "the driver has none"
-                                                      : strerror(attached->native_error));
-}
-
-static json_t *attached_json(const struct sync_result *result)
-{
-    char name[CMD_NAME_MAX];
-
-    return json_pack("{s:s, s:b, s:s, s:b}", "name", text_escape(result->name, name, sizeof(name)),
-                     "attached", true, "xdp_mode", gate_xdp_name(result->attached.xdp), "replaced",
-                     result->attached.replaced);
-}
 
 static void log_attached(const struct events_author *author, const struct sync_result *result)
 {
@@ -241,9 +209,9 @@ int cmd_attach(const struct cmd_context *ctx, struct err *e)
         return r;
     names = json_array();
     for (i = 0; i < ctx->n_args; i++) {
-        say_attached(ctx, &results[i]);
+        cmd_say_attached(ctx, &results[i]);
         log_attached(&change.author, &results[i]);
-        json_array_append_new(names, attached_json(&results[i]));
+        json_array_append_new(names, cmd_attached_json(&results[i]));
     }
     say_mx(ctx, &change.before);
     say_state(ctx, &change.before);
@@ -437,209 +405,5 @@ int cmd_detach(const struct cmd_context *ctx, struct err *e)
     if (r == 0)
         r = detach_report(ctx, &change, names, opened);
     json_decref(names);
-    return r;
-}
-
-/* ---- sync ---- */
-
-struct report {
-    const struct cmd_context *ctx;
-    json_t *interfaces;
-    bool failed; /* the first failure is the command's error */
-};
-
-static void report_iface(const struct sync_result *result, const struct err *problem, void *arg)
-{
-    struct report *report = arg;
-    char name[CMD_NAME_MAX];
-
-    if (!problem) {
-        say_attached(report->ctx, result);
-        json_array_append_new(report->interfaces, attached_json(result));
-        return;
-    }
-    text_escape(result->name, name, sizeof(name));
-    if (report->failed)
-        out_warn(&report->ctx->out, "%s: %s\n", name, problem->message);
-    report->failed = true;
-    json_array_append_new(report->interfaces,
-                          json_pack("{s:s, s:b, s:s, s:s}", "name", name, "attached", false,
-                                    "xdp_mode", "none", "problem", problem->message));
-}
-
-/*
- * Once all links are in force: a log that has stopped reading holds up each event, and no interface
- * shall wait for that.
- */
-static void send_events(const struct report *report)
-{
-    json_t *item;
-    size_t i;
-
-    json_array_foreach (report->interfaces, i, item) {
-        const char *name = json_string_value(json_object_get(item, "name"));
-        const char *problem = json_string_value(json_object_get(item, "problem"));
-
-        if (problem)
-            events_send_failed_attach(name, problem);
-        else if (!json_is_true(json_object_get(item, "replaced")))
-            events_send_attach(NULL, name, json_string_value(json_object_get(item, "xdp_mode")),
-                               false);
-    }
-}
-
-/* The time of the last change is written down that often, if nothing else is. */
-#define CLOCK_SAVED_S 3600
-
-/* What had ended by the clock that was ahead may begin again. */
-static void say_clock_back(const struct cmd_context *ctx, int64_t from, int64_t to)
-{
-    char before[OUT_TIME_MAX], now[OUT_TIME_MAX];
-
-    if (from - to > 1)
-        out_warn(&ctx->out,
-                 "the clock is taken as it is, back from %s to %s: what ended in between lets in"
-                 " again\n",
-                 out_local_time(from, before), out_local_time(to, now));
-}
-
-/*
- * With -y the wall clock is right wherever it stands. Else it is noted from time to time, so that a
- * clock that is dead after the next boot makes nothing that has ended begin again; a store that is
- * read-only goes without.
- */
-static int settle_clock(struct change *change, bool accept, struct err *e)
-{
-    int64_t now = time(NULL);
-
-    if (!accept && now > change->before.clock + CLOCK_SAVED_S)
-        store_set_clock(change->store, now, NULL);
-    if (!accept)
-        return 0;
-    change->now = now;
-    return store_set_clock(change->store, now, e);
-}
-
-static int sync_everything(const struct cmd_context *ctx, const struct change_options *options,
-                           struct report *report, struct err *e)
-{
-    _cleanup_change_ struct change change = {.lock = -1};
-    struct store_counts counts;
-    char ports[CMD_PORTS_MAX];
-    const bool accept = options->adopt || ctx->yes;
-    struct sync_check was = {0};
-    uint64_t fixed = 0;
-    int64_t told;
-    int r, ifaces;
-
-    r = change_begin(options, &change, e);
-    told = change.now;
-    if (r == 0)
-        r = store_verify(change.store, e);
-    if (r == 0)
-        r = settle_clock(&change, accept, e);
-    if (r == 0)
-        r = sync_compare(change.store, change.gate, &change.before, 0, &was, e);
-    if (r == 0)
-        r = sync_list(change.store, change.gate, accept, &fixed, e);
-    if (r == 0)
-        r = store_read_counts(change.store, &counts, e);
-    if (r < 0)
-        return r;
-    ifaces = sync_all_ifaces(change.store, change.gate, report_iface, report, e);
-    r = sync_live_links(change.store, change.gate, ifaces < 0 ? NULL : e);
-    if (r == 0)
-        r = change_commit(&change, ifaces < 0 ? NULL : e);
-    send_events(report);
-    if (fixed || (was.present && !was.settings))
-        events_send_heal(&change.author, fixed);
-    if (r < 0 && ifaces == 0)
-        return r;
-    if (accept)
-        say_clock_back(ctx, told, change.now);
-    out_done(&ctx->out, "list: %llu %s in force, %llu corrected; %s\n",
-             (unsigned long long)counts.prefixes, counts.prefixes == 1 ? "prefix" : "prefixes",
-             (unsigned long long)(fixed + change.fixed),
-             mode_name(change_mode_before(&change).mode));
-    if (options->adopt && !change.before.on)
-        out_warn(&ctx->out,
-                 "the list is empty: the gate is now off, and every source reaches ports %s\n",
-                 cmd_ports(&change.before, ports));
-    if (ifaces < 0)
-        return ifaces;
-    out_json(&ctx->out,
-             json_pack("{s:b, s:I, s:I, s:O}", "in_sync", true, "prefixes",
-                       (json_int_t)counts.prefixes, "corrected", (json_int_t)(fixed + change.fixed),
-                       "interfaces", report->interfaces));
-    return 0;
-}
-
-/*
- * Whether the kernel's gate was made from another store than the one that is there now, or none. No
- * store and no gate: there is nothing to put in force, and none is invented (/var may just not be
- * mounted yet).
- */
-static int is_foreign(const struct cmd_context *ctx, bool *ret_foreign, bool *ret_missing,
-                      struct err *e)
-{
-    _cleanup_(gate_close) struct gate *gate = NULL;
-    _cleanup_(store_close) struct store *store = NULL;
-    struct store_settings settings;
-    int r = gate_open(ctx->bpffs, false, &gate, e);
-
-    if (r < 0)
-        return r;
-    r = store_open(ctx->state, STORE_READ, &store, e);
-    if (r == -ENOENT && !gate_is_claimed(gate)) {
-        err_set(e, 0, EXIT_REFUSED, "there is no store in %s: nothing to put in force", ctx->state);
-        err_hint(e, "smtpgate attach IFACE and smtpgate add WHO begin one");
-        return r;
-    }
-    if (r ==
-        -ENOTSUP) /* of another version: change_begin() brings it up to date, or says why not */
-        return 0;
-    if (r < 0 && r != -ENOENT)
-        return r;
-    *ret_missing = r == -ENOENT;
-    if (!*ret_missing)
-        r = store_read_settings(store, &settings, e);
-    if (r < 0 && !*ret_missing)
-        return r;
-    *ret_foreign = *ret_missing || (gate_store_id(gate) && (gate_store_id(gate) != settings.id ||
-                                                            change_is_ahead(gate, &settings)));
-    return 0;
-}
-
-int cmd_sync(const struct cmd_context *ctx, struct err *e)
-{
-    struct change_options options = {.state = ctx->state, .bpffs = ctx->bpffs, .need_gate = true};
-    struct report report = {.ctx = ctx};
-    bool foreign = false, missing = false;
-    int r;
-
-    if (ctx->dry_run)
-        return cmd_status(ctx, e);
-    r = is_foreign(ctx, &foreign, &missing, e);
-    if (r == 0 && foreign) {
-        r = cmd_confirm(
-            ctx,
-            missing
-                ? "The store is missing or empty, but the kernel holds a gate made"
-                  " from one; an empty list would take its place, which opens the"
-                  " gate."
-                : "The gate in the kernel was made from another store than this"
-                  " one, or a newer copy; its list would be replaced by this one's, which may open"
-                  " the gate.",
-            e);
-        if (r < 0 && e->code == EXIT_CONFIRM)
-            err_hint(e, "put back a copy of the right store from a backup, then: smtpgate sync; or"
-                        " repeat it with -y");
-        options.adopt = true;
-    }
-    if (r < 0)
-        return r;
-    report.interfaces = json_array();
-    r = sync_everything(ctx, &options, &report, e);
-    json_decref(report.interfaces);
     return r;
 }

@@ -2,7 +2,7 @@
 /*
  * The metrics: which there are, what they are called and how they are written down. From one record
  * come all formats, by one walk. Pure: knows nothing of where the numbers come from or where the
- * text goes. docs/METRICS.md describes each for those who read them.
+ * text goes. smtpgate-metrics(7) describes each for those who read them.
  *
  * Every set of labels is there from the start, zeros included: a rate over a series that appears
  * with its first packet would miss that packet. No address and no account is ever a label.

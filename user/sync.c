@@ -409,6 +409,25 @@ int sync_read_ifaces(struct store *store, struct gate *gate, struct sync_ifaces 
     return 0;
 }
 
+bool sync_iface_is_absent(const struct sync_iface *iface)
+{
+    return iface->row.wanted && !link_is_live(&iface->link) && !iface->open_here &&
+           !if_nametoindex(iface->row.name);
+}
+
+bool sync_iface_is_meant(const struct sync_iface *iface, const struct sync_scope *scope)
+{
+    size_t i;
+
+    if (!iface->row.wanted || !scope || !scope->n_names)
+        return iface->row.wanted;
+    for (i = 0; i < scope->n_names; i++)
+        if (!strcmp(scope->names[i], iface->row.name) ||
+            (iface->link.state == GATE_LINK_HERE && !strcmp(scope->names[i], iface->link.name)))
+            return true;
+    return false;
+}
+
 bool sync_iface_is_good(const struct sync_iface *iface)
 {
     return link_is_live(&iface->link) && iface->link.current && !iface->open_here;
@@ -568,7 +587,7 @@ static int sync_iface(struct store *store, struct gate *gate, const struct sync_
     return attach_row(store, gate, &row, ifindex, wanted_xdp(row.mode), ret_result, e);
 }
 
-int sync_all_ifaces(struct store *store, struct gate *gate,
+int sync_all_ifaces(struct store *store, struct gate *gate, const struct sync_scope *scope,
                     void (*fn)(const struct sync_result *result, const struct err *problem,
                                void *arg),
                     void *arg, struct err *e)
@@ -583,10 +602,11 @@ int sync_all_ifaces(struct store *store, struct gate *gate,
         struct sync_result result = {0};
         struct err problem = {0};
 
-        if (!ifaces.items[i].row.wanted)
+        if (!sync_iface_is_meant(&ifaces.items[i], scope))
             continue;
         snprintf(result.name, sizeof(result.name), "%s", ifaces.items[i].row.name);
-        r = sync_iface(store, gate, &ifaces.items[i], &result, &problem);
+        result.absent = scope && scope->later && sync_iface_is_absent(&ifaces.items[i]);
+        r = result.absent ? 0 : sync_iface(store, gate, &ifaces.items[i], &result, &problem);
         if (r == 1)
             continue;
         if (r == 0)

@@ -75,6 +75,13 @@ struct sync_ifaces {
     size_t count;
 };
 
+/* Which interfaces are meant. */
+struct sync_scope {
+    char *const *names; /* those that are called so now, or are remembered so; none: all */
+    size_t n_names;
+    bool later; /* one that is not there is no failure */
+};
+
 void sync_ifaces_free(struct sync_ifaces *ifaces);
 #define _cleanup_ifaces_ __attribute__((cleanup(sync_ifaces_free)))
 
@@ -91,6 +98,12 @@ bool sync_has_live_link(const struct sync_ifaces *ifaces);
 /* A live link uses other maps than those that are pinned. */
 bool sync_has_stale_link(const struct sync_ifaces *ifaces);
 
+/* It is remembered, no link lives, and there is no interface of that name here. */
+bool sync_iface_is_absent(const struct sync_iface *iface);
+
+/* It is wanted, and @scope (NULL: all) means it. */
+bool sync_iface_is_meant(const struct sync_iface *iface, const struct sync_scope *scope);
+
 /* The gate is on it, with the maps that are pinned now. */
 bool sync_iface_is_good(const struct sync_iface *iface);
 
@@ -98,6 +111,7 @@ bool sync_iface_is_good(const struct sync_iface *iface);
 struct sync_result {
     char name[IF_NAMESIZE];
     uint32_t id;
+    bool absent; /* the interface is not there, and that is fine: nothing was done */
     struct gate_attached attached;
 };
 
@@ -109,11 +123,11 @@ int sync_attach(struct store *store, struct gate *gate, const char *name,
                 const enum store_iface_mode *mode, struct sync_result *ret_result, struct err *e);
 
 /*
- * Puts the present program on all wanted interfaces, follows renamed ones, clears dead pins. Goes
- * on after a failure and returns the first one; @fn (may be NULL) hears of every interface, with
- * @problem NULL where all is well.
+ * Puts the present program on all wanted interfaces that @scope means (NULL: all), follows renamed
+ * ones, clears dead pins. Goes on after a failure and returns the first one; @fn (may be NULL)
+ * hears of every interface, with @problem NULL where all is well.
  */
-int sync_all_ifaces(struct store *store, struct gate *gate,
+int sync_all_ifaces(struct store *store, struct gate *gate, const struct sync_scope *scope,
                     void (*fn)(const struct sync_result *result, const struct err *problem,
                                void *arg),
                     void *arg, struct err *e);

@@ -30,6 +30,7 @@ _smtpgate_options() {
     preview) echo --format --names --with ;;
     stats) echo --watch ;;
     status) echo --check ;;
+    sync) echo --boot --wait ;;
     watch) echo --every ;;
     esac
 }
@@ -38,7 +39,8 @@ _smtpgate_options() {
 _smtpgate_takes_value() {
     case $1 in
     --account | --bpffs | --confirm | --every | --for | --format | --listen | --mode | --remark | \
-        --since | --state | --textfile | --top | --trouble | --unused | --until | --with) return 0 ;;
+        --since | --state | --textfile | --top | --trouble | --unused | --until | --wait | \
+        --with) return 0 ;;
     esac
     return 1
 }
@@ -89,7 +91,7 @@ _smtpgate_arguments() {
     shift 2
     case $command in
     attach) (cd /sys/class/net 2>/dev/null && printf '%s\n' *) ;;
-    detach) _smtpgate_attached "$@" ;;
+    detach | sync) _smtpgate_attached "$@" ;;
     delete | edit) _smtpgate_ask who list "$@" ;;
     help) [ -n "$first" ] || echo "$_smtpgate_commands" ;;
     set)

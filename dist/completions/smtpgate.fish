@@ -9,7 +9,7 @@ function __smtpgate_words
         if test $skip = 1
             set skip 0
         else if contains -- $word --account --bpffs --confirm --every --for --format --listen \
-                --mode --remark --since --state --textfile --top --trouble --unused --until --with
+                --mode --remark --since --state --textfile --top --trouble --unused --until --wait --with
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -137,6 +137,7 @@ complete -c smtpgate -n '__smtpgate_is list' -l accounts -d 'the lists'
 complete -c smtpgate -n '__smtpgate_is detach' -l all -d 'all interfaces'
 complete -c smtpgate -n '__smtpgate_is disable' -l all -d 'all lists'
 complete -c smtpgate -n '__smtpgate_is status' -l check -d 'exit 1 if not in order'
+complete -c smtpgate -n '__smtpgate_is sync' -l boot -d 'one not there yet is no failure'
 complete -c smtpgate -n '__smtpgate_is enforce' -l confirm -x -d 'go back by itself'
 complete -c smtpgate -n '__smtpgate_is delete list' -l expired -d 'the entries whose time is over'
 complete -c smtpgate -n '__smtpgate_is add edit' -l for -x -d 'how long: 90s, 15m, 8h, 7d'
@@ -160,11 +161,12 @@ complete -c smtpgate -n '__smtpgate_is policy' -l trouble -x -a 'defer reject du
 complete -c smtpgate -n '__smtpgate_is add edit' -l until -x -d 'until when'
 complete -c smtpgate -n '__smtpgate_is list' -l unused -x -d 'let nobody in for'
 complete -c smtpgate -n '__smtpgate_is watch' -l every -x -d 'how often'
+complete -c smtpgate -n '__smtpgate_is sync' -l wait -x -d 'how long'
 complete -c smtpgate -n '__smtpgate_is stats' -l watch -d 'every second, with rates'
 complete -c smtpgate -n '__smtpgate_is preview' -l with -r -F -d 'as if that were applied first'
 
 complete -c smtpgate -n '__smtpgate_is attach' -a '(path basename /sys/class/net/*)'
-complete -c smtpgate -n '__smtpgate_is detach' -a '(__smtpgate_attached)'
+complete -c smtpgate -n '__smtpgate_is detach sync' -a '(__smtpgate_attached)'
 complete -c smtpgate -n '__smtpgate_is undo; and __smtpgate_after 0' -k -a '(__smtpgate_changes)'
 complete -c smtpgate -n '__smtpgate_is apply diff import' -F
 complete -c smtpgate -n '__smtpgate_is delete edit' -a '(__smtpgate_entries)'

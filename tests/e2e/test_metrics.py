@@ -3,7 +3,7 @@
 """Metrics as those see them who are to use them: Prometheus's own tools and a Prometheus server.
 
 What the counters must be is worked out from the frames that were sent, and which series there must
-be from the words of docs/METRICS.md: nothing is compared with what another command says. One mail
+be from the words of smtpgate-metrics(7): nothing is compared with what another command says. One mail
 host serves all tests; each leaves it as it found it, but for the counters, which only grow.
 """
 import contextlib
@@ -84,7 +84,7 @@ def packets(metrics):
 
 def series(interfaces, ports, attached=None, whole=True):
     """Every series that there must be."""
-    wanted = {key("build_info", version="0.1.0")} | {key(n) for n in ALONE}
+    wanted = {key("build_info", version="0.2.0")} | {key(n) for n in ALONE}
     wanted |= {key("mode", mode=m) for m in ("off", "observe", "enforce", "paused")}
     wanted |= {key("interface_attached", interface=i, xdp_mode=m)
                for i in (interfaces if attached is None else attached)
@@ -240,7 +240,7 @@ def from_the_start():
     got = SITE.metrics()
     same(got, series(["eth0"], PORTS))
     ones = {k for k, v in got.items() if v}
-    assert ones == {key("build_info", version="0.1.0"), key("mode", mode="off"),
+    assert ones == {key("build_info", version="0.2.0"), key("mode", mode="off"),
                     key("store_readable"), key("allowlist_in_sync"), key("interfaces_expected"),
                     key("interface_attached", interface="eth0", xdp_mode="native"),
                     key("allowlist_limit"), key("allowlist_last_change_timestamp_seconds")}, ones
@@ -902,7 +902,8 @@ def text_of(name):
 def names_agree():
     """each metric is documented, and rules and dashboard name no other"""
     emitted = {name for name, _ in SITE.metrics()}
-    told = set(re.findall(r"^\| `(smtpgate_\w+)` \|", text_of("docs/METRICS.md"), re.M))
+    page = text_of("docs/smtpgate-metrics.7.scd")
+    told = set(re.findall(r"^\*(smtpgate_\w+)\*", page, re.M))
     assert told == emitted, told ^ emitted
     for file in ("dist/prometheus/alerts.yml", "dist/prometheus/alerts_test.yml"):
         used = set(re.findall(r"\bsmtpgate_\w+", text_of(file)))
@@ -922,7 +923,10 @@ def names_agree():
         assert "instance=~" in query, query
     assert all("{{instance}}" in t["legendFormat"] for p in board["panels"] for t in p["targets"]
                if p["type"] != "table")
-    # Every query can be parsed: as a rule, with Grafana's words filled in.
+    # Every query can be parsed, the man page's too: as a rule, with Grafana's words filled in.
+    shown = re.findall(r"^```\n(.*?)\n```$", page.partition("# EXAMPLES")[2], re.M | re.S)
+    assert len(shown) > 2 and set(re.findall(r"\bsmtpgate_\w+", " ".join(shown))) <= emitted, shown
+    queries += shown
     rules = [{"record": f"panel:{n}", "expr": q.replace("$__rate_interval", "5m")}
              for n, q in enumerate(queries)]
     lab.execute(["promtool", "check", "rules", "/dev/stdin"],

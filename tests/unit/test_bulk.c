@@ -201,6 +201,7 @@ static void test_json(void **state)
     expect(BULK_JSON, "[ {\"who\":\"10.0.0.1\"}, {\"who\":\"10.0.0.2\"}]\n[]",
            "+ 1:10 [\"10.0.0.1\"] 10.0.0.1\n+ 1:30 [\"10.0.0.2\"] 10.0.0.2\n");
     expect(BULK_JSON, "{\"schema\":1,\"ok\":true,\"entries\":[]}", "");
+    expect(BULK_JSON, "# of 2026\n\n{\"who\":\"10.0.0.1\"}", "+ 3:8 [\"10.0.0.1\"] 10.0.0.1\n");
     /* it can be read, and is not what is wanted */
     expect(
         BULK_JSON,
