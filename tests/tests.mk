@@ -235,3 +235,11 @@ check-kernels:
 		$(MAKE) --no-print-directory BUILD=$(BUILD)/kernels/arm64 CC='$(CROSS)' \
 			$(BUILD)/kernels/arm64/smtpgate $(BUILD)/kernels/arm64/progrun
 	@timeout 7200 tests/kernels/run.py --table docs/KERNELS.md $(ONLY)
+
+# A Debian 12 with Postfix and the package, booted in qemu without KVM, with clients around it: some
+# twenty minutes, and the first time 200 MB are fetched. ONLY="life missing" runs some of the scenes.
+.PHONY: check-boot
+check-boot:
+	@tests/deps.sh mmdebstrap e2fsprogs qemu-system-x86
+	@$(MAKE) --no-print-directory deb
+	@timeout 5400 tests/boot/run.py $(if $(ONLY),$(ONLY),--page docs/BOOT.md)

@@ -36,7 +36,8 @@ def addresses(who):
 class Outside:
     """The network around the guest, the clients and the witness."""
 
-    def __init__(self):
+    def __init__(self, pace=ROUND):
+        self.pace = pace
         self.host = Host("outside", bpffs=False)
         self.answers, self.asked = [], collections.Counter()
         self.greeted = collections.Counter()
@@ -87,7 +88,7 @@ class Outside:
             waiting.append((start, self.ask(net + LISTED, net + GUEST, port), (card, net, port)))
             while waiting and waiting[0][0] < start - KEEP:
                 self.hang_up(*waiting.popleft()[1:])
-            self.stop.wait(max(0, start + ROUND - time.monotonic()))
+            self.stop.wait(max(0, start + self.pace - time.monotonic()))
         for _, sock, _ in waiting:
             if sock:
                 sock.close()
