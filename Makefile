@@ -98,6 +98,9 @@ install: all
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/smtpgate/,prometheus grafana)
 	install -m 0644 dist/prometheus/alerts.yml $(DESTDIR)$(PREFIX)/share/smtpgate/prometheus/
 	install -m 0644 dist/grafana/* $(DESTDIR)$(PREFIX)/share/smtpgate/grafana/
+	for file in $$(cd dist && find ansible cloud-init -name '*.md' -o -name '*.yml' -o -name '*.py'); do \
+		install -D -m 0644 dist/$$file $(DESTDIR)$(PREFIX)/share/smtpgate/$$file || exit 1; \
+	done
 	for page in $(MAN); do \
 		install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page || exit 1; \
 	done
@@ -122,6 +125,7 @@ DEB_ARCH ?= $(shell dpkg --print-architecture)
 DEB_TREE := $(BUILD)/deb/smtpgate-$(VERSION)
 .PHONY: deb
 deb:
+	@tests/deps.sh dpkg-dev debhelper
 	@DEB_ARCH=$(DEB_ARCH) dist/deb.sh $(DEB_TREE)
 
 .PHONY: clean
@@ -144,6 +148,7 @@ help:
 	@echo 'make coverage      build/coverage/index.html: which lines the tests run'
 	@echo 'make analyze       gcc -fanalyzer over the command-line program'
 	@echo 'make bench         BENCH_OUT=FILE BENCH_ONLY=flood,..: beside nftables, ipset and xdp-filter'
+	@echo 'make recording     docs/demo.svg and docs/demo.cast, from a real run of the commands in it'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'
 	@echo 'make deb           build/deb/smtpgate_*.deb: the package for Debian 12 and later'
 	@echo 'make clean'

@@ -19,6 +19,8 @@ packages=(
     scdoc mandoc zsh fish bash-completion python3-jsonschema
     # metrics as others read them
     prometheus python3-prometheus-client
+    # the Ansible role and cloud-init's user-data
+    ansible-core python3-yaml
     # demo: the throw-away mail host and its clients; systemd's tools make its user and check units
     postfix dovecot-core sasl2-bin libsasl2-modules openssl swaks libnet-ssleay-perl
     libio-socket-inet6-perl systemd

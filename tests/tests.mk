@@ -11,13 +11,15 @@ UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
 # Each unit test names the modules it is linked with in its first lines: "// LINK: addr prefix err",
-# and libraries beside cmocka: "// LIBS: -lsqlite3".
-$(BUILD)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h user/*.c user/*.h bpf/*.h) \
-		$(wildcard include/*.h)
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) -Ibpf $(TEST_CFLAGS) -o $@ $< \
-		$(patsubst %,user/%.c,$(shell sed -n 's|^// LINK: ||p' $<)) \
-		-lcmocka $(shell sed -n 's|^// LIBS: ||p' $<)
+# and libraries beside cmocka: "// LIBS: -lsqlite3". The modules are those of build/asan/smtpgate.
+define UNIT_RULE
+$(BUILD)/unit/$(1): tests/unit/$(1).c $$(wildcard tests/unit/*.h user/*.h bpf/*.h include/*.h) \
+		$$(patsubst %,$(BUILD)/asan/%.o,$$(shell sed -n 's|^// LINK: ||p' tests/unit/$(1).c))
+	@mkdir -p $$(@D)
+	$$(CC) $$(CPPFLAGS_ALL) -Ibpf $$(TEST_CFLAGS) -o $$@ $$< $$(filter %.o,$$^) \
+		-lcmocka $$(shell sed -n 's|^// LIBS: ||p' tests/unit/$(1).c)
+endef
+$(foreach test,$(notdir $(UNIT_BIN)),$(eval $(call UNIT_RULE,$(test))))
 
 # Fuzz targets name what they are linked with in the same way; a module is compiled once for all of
 # them. tests/fuzz/run runs them, bounded.
@@ -248,3 +250,10 @@ check-kernels:
 		$(MAKE) --no-print-directory BUILD=$(BUILD)/kernels/arm64 CC='$(CROSS)' \
 			$(BUILD)/kernels/arm64/smtpgate $(BUILD)/kernels/arm64/progrun
 	@timeout 7200 tests/kernels/run.py --table docs/KERNELS.md $(ONLY)
+
+# README's picture, from a real run: docs/demo.svg, docs/demo.cast.
+.PHONY: recording
+recording:
+	@tests/deps.sh
+	@$(MAKE) --no-print-directory all
+	@tests/demo/record.py
