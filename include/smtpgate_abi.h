@@ -16,7 +16,10 @@
 
 #include "smtpgate_blocks.h"
 
+/* Overridden by the test that fakes the next one. */
+#ifndef SG_ABI
 #define SG_ABI 1
+#endif
 
 /*
  * Why a packet left the gate. X(name, class, text)
@@ -105,6 +108,9 @@ enum sg_family {
 /*
  * Map "config": array, one element, BPF_F_MMAPABLE. User space writes single aligned words and
  * bytes through a mapping, so that no packet sees half a setting.
+ *
+ * abi, store_id and applied stand where they are in every ABI: whoever takes over from an older one
+ * asks by them whose list is in force there.
  */
 struct sg_config {
     __u64 abi;      /* SG_ABI; anything else: not filled yet */
@@ -265,7 +271,7 @@ struct sg_newcomers {
  * change of ABI. <id> is the interface's number in the store: interface names may hold what bpffs
  * names may not (dots), and change.
  */
-#define SG_PIN_DIR       "abi1"
+#define SG_PIN_DIR_FMT   "abi%u" /* SG_ABI */
 #define SG_PIN_CONFIG    "config"
 #define SG_PIN_ALLOW4    "allow4"
 #define SG_PIN_ALLOW6    "allow6"

@@ -103,6 +103,18 @@ $(BUILD)/gate_sources: tests/e2e/gate_sources.c $(addprefix $(BUILD)/user/,gate.
 		text.o trust.o err.o)
 	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ -lbpf -lelf -lz
 
+# The program as it would be with the next ABI's number, and no other change: only what includes
+# the number is compiled again.
+ABI2 := $(BUILD)/abi2
+$(ABI2)/smtpgate.skel.h: bpf/smtpgate.bpf.c $(BPF_DEPS) Makefile
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -DSG_ABI=2 -c -o $(ABI2)/smtpgate.tmp.o $<
+	$(BPFTOOL) gen object $(ABI2)/smtpgate.bpf.o $(ABI2)/smtpgate.tmp.o
+	$(BPFTOOL) gen skeleton $(ABI2)/smtpgate.bpf.o name smtpgate_bpf >$@
+$(ABI2)/smtpgate: $(ABI2)/smtpgate.skel.h user/gate.c $(USER_OBJ)
+	$(CC) -I$(ABI2) $(CPPFLAGS_ALL) -DSG_ABI=2 $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ user/gate.c \
+		$(filter-out $(BUILD)/user/gate.o,$(USER_OBJ)) $(LIBS)
+
 # The whole program with sanitizers, for the golden tests and test_memory.py.
 ASAN_OBJ := $(USER_SRC:user/%.c=$(BUILD)/asan/%.o)
 $(BUILD)/asan/%.o: user/%.c Makefile | $(BUILD)/smtpgate.skel.h
@@ -126,7 +138,7 @@ deps:
 
 .PHONY: check-build
 check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/parse_host $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \
-	$(BUILD)/gate_sources $(BUILD)/bench_verdict $(BUILD)/bench_flood \
+	$(BUILD)/gate_sources $(ABI2)/smtpgate $(BUILD)/bench_verdict $(BUILD)/bench_flood \
 	$(BUILD)/bench_gaps $(BUILD)/bench_clock $(BUILD)/bench_lookup
 
 .PHONY: unit golden program e2e lint
@@ -136,7 +148,8 @@ golden: $(BUILD)/asan/smtpgate
 	tests/run $(GOLDEN_RUNS)
 program: $(BUILD)/progrun $(BUILD)/parse_host
 	tests/run $(PROGRAM_RUNS)
-e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so $(BUILD)/gate_sources $(BUILD)/bench_flood
+e2e: all $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so $(BUILD)/gate_sources $(ABI2)/smtpgate \
+		$(BUILD)/bench_flood
 	tests/run $(E2E_RUNS)
 lint: all
 	TIDY_NODES=225000 tests/run $(CHECK_RUNS)

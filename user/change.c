@@ -84,8 +84,10 @@ static int open_any_store(const char *state, enum store_access mode, struct stor
 static int open_both(const struct change_options *options, struct change *change, struct err *e)
 {
     enum store_access mode = options->dry_run ? STORE_DRY : STORE_WRITE;
+    const bool writable = !options->dry_run;
     int r = options->store_only ? gate_open_if_permitted(options->bpffs, &change->gate, e)
-                                : gate_open(options->bpffs, !options->dry_run, &change->gate, e);
+            : options->no_heal  ? gate_open_any(options->bpffs, writable, &change->gate, e)
+                                : gate_open(options->bpffs, writable, &change->gate, e);
 
     if (r == 0 && !options->dry_run && !options->no_heal)
         r = gate_check_owner(change->gate, e);

@@ -59,8 +59,10 @@ struct gate {
     int maps[SHARED_MAPS];  /* -1 missing */
     bool made[SHARED_MAPS]; /* by us */
     struct sg_config *config;
-    uint8_t *blocks; /* a shared mapping, of a writer only */
-    int setter;      /* the program that changes ends in place; -1 not loaded yet */
+    uint8_t *blocks;               /* a shared mapping, of a writer only */
+    int setter;                    /* the program that changes ends in place; -1 not loaded yet */
+    uint32_t newer, older;         /* the highest ABI of such that has pins; 0 none */
+    uint64_t older_id, older_done; /* what the older one's settings say: store_id and applied */
 };
 
 static void cleanup_skeleton(struct smtpgate_bpf **skel)
@@ -115,9 +117,16 @@ void gate_set_verbose(bool verbose)
 
 /* ---- opening ---- */
 
+static void abi_path(const struct gate *gate, uint32_t abi, const char *name,
+                     char path[PIN_PATH_MAX])
+{
+    snprintf(path, PIN_PATH_MAX, "%s/" SG_PIN_DIR_FMT "%s%s", gate->dir, abi, *name ? "/" : "",
+             name);
+}
+
 static void pin_path(const struct gate *gate, const char *name, char path[PIN_PATH_MAX])
 {
-    snprintf(path, PIN_PATH_MAX, "%s/%s/%s", gate->dir, SG_PIN_DIR, name);
+    abi_path(gate, SG_ABI, name, path);
 }
 
 static void count_path(const struct gate *gate, uint32_t id, char path[PIN_PATH_MAX])
@@ -255,6 +264,72 @@ static int open_maps(struct gate *gate, struct err *e)
     return r < 0 ? r : map_blocks(gate, e);
 }
 
+/* ---- other ABIs ---- */
+
+/* The number in the name of an ABI's directory; 0 for any other. */
+static uint32_t abi_of(const char *name)
+{
+    uint32_t abi;
+    char rest;
+
+    return sscanf(name, SG_PIN_DIR_FMT "%c", &abi, &rest) == 1 ? abi : 0;
+}
+
+static void find_other_abis(struct gate *gate)
+{
+    struct dirent *entry;
+    DIR *dir = opendir(gate->dir);
+
+    while (dir && (entry = readdir(dir))) {
+        uint32_t abi = abi_of(entry->d_name);
+
+        if (abi > SG_ABI && abi > gate->newer)
+            gate->newer = abi;
+        if (abi < SG_ABI && abi > gate->older)
+            gate->older = abi;
+    }
+    if (dir)
+        closedir(dir);
+}
+
+/* Only the words that stand at the same place in every ABI. */
+static void read_older(struct gate *gate)
+{
+    _cleanup_free_ struct sg_config *config = NULL;
+    struct bpf_map_info info = {0};
+    __u32 len = sizeof(info);
+    char path[PIN_PATH_MAX];
+    _cleanup_close_ int fd = -1;
+    const __u32 zero = 0;
+
+    abi_path(gate, gate->older, SG_PIN_CONFIG, path);
+    fd = gate->older ? get_pin(gate, path) : -1;
+    if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) < 0 || info.type != BPF_MAP_TYPE_ARRAY ||
+        info.value_size < sizeof(*config))
+        return;
+    config = malloc(info.value_size);
+    if (!config || bpf_map_lookup_elem(fd, &zero, config) < 0)
+        return;
+    gate->older_id = config->store_id;
+    gate->older_done = config->applied;
+}
+
+static int fail_newer(const struct gate *gate, struct err *e)
+{
+    char path[PIN_PATH_MAX];
+
+    abi_path(gate, gate->newer, "", path);
+    err_set(e, 0, EXIT_REFUSED,
+            "the gate in the kernel is a newer smtpgate's (ABI %u, this one knows %u); nothing"
+            " changed, the gate stays as it is",
+            gate->newer, SG_ABI);
+    err_hint(e,
+             "install the newer smtpgate again; or to go on with this one, without a gap: rm -r %s,"
+             " then: smtpgate sync",
+             path);
+    return -ENOTSUP;
+}
+
 static int new_gate(const char *bpffs, struct gate **ret_gate, struct err *e)
 {
     _cleanup_(gate_close) struct gate *gate = calloc(1, sizeof(*gate));
@@ -269,7 +344,7 @@ static int new_gate(const char *bpffs, struct gate **ret_gate, struct err *e)
     return 0;
 }
 
-int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e)
+int gate_open_any(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e)
 {
     _cleanup_(gate_close) struct gate *gate = NULL;
     int r = new_gate(bpffs, &gate, e);
@@ -277,7 +352,22 @@ int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct e
     if (r < 0)
         return r;
     gate->writable = writable;
+    find_other_abis(gate);
+    read_older(gate);
     r = open_maps(gate, e);
+    if (r < 0)
+        return r;
+    *ret_gate = TAKE_PTR(gate);
+    return 0;
+}
+
+int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e)
+{
+    _cleanup_(gate_close) struct gate *gate = NULL;
+    int r = gate_open_any(bpffs, writable, &gate, e);
+
+    if (r == 0 && gate->newer)
+        r = fail_newer(gate, e);
     if (r < 0)
         return r;
     *ret_gate = TAKE_PTR(gate);
@@ -343,7 +433,9 @@ bool gate_lacks_maps(const struct gate *gate)
 
 uint64_t gate_store_id(const struct gate *gate)
 {
-    return gate->config ? __atomic_load_n(&gate->config->store_id, __ATOMIC_RELAXED) : 0;
+    uint64_t id = gate->config ? __atomic_load_n(&gate->config->store_id, __ATOMIC_RELAXED) : 0;
+
+    return id ? id : gate->older_id;
 }
 
 static bool has_links(const struct gate *gate)
@@ -418,7 +510,7 @@ int gate_check_owner(const struct gate *gate, struct err *e)
     char dir[PIN_PATH_MAX];
     int r = check_owner(gate->dir, e);
 
-    snprintf(dir, sizeof(dir), "%s/%s", gate->dir, SG_PIN_DIR);
+    pin_path(gate, "", dir);
     if (r == 0)
         r = check_owner(dir, e);
     return r == 0 ? trust_dir(gate->dir, e) : r; /* and what is above it */
@@ -578,7 +670,7 @@ int gate_make_maps(struct gate *gate, struct err *e)
     r = gate_need_bpffs(gate, e);
     if (r < 0)
         return r;
-    snprintf(dir, sizeof(dir), "%s/%s", gate->dir, SG_PIN_DIR);
+    pin_path(gate, "", dir);
     r = make_dirs(dir, e);
     if (r == 0)
         r = gate_check_owner(gate, e); /* somebody may have been quicker */
@@ -624,6 +716,32 @@ static void empty_trie(int fd)
         ;
 }
 
+static void unpin_directory(const char *path)
+{
+    struct dirent *entry;
+    DIR *dir = opendir(path);
+
+    while (dir && (entry = readdir(dir)))
+        if (entry->d_name[0] != '.')
+            unlinkat(dirfd(dir), entry->d_name, 0);
+    if (dir)
+        closedir(dir);
+    rmdir(path);
+}
+
+/* The tries are not emptied first: a packet may still be on its way through the old program. */
+void gate_drop_older(const struct gate *gate)
+{
+    uint32_t abi;
+
+    for (abi = gate->older; abi > 0; abi--) {
+        char path[PIN_PATH_MAX];
+
+        abi_path(gate, abi, "", path);
+        unpin_directory(path);
+    }
+}
+
 void gate_drop_new_maps(struct gate *gate)
 {
     char path[PIN_PATH_MAX];
@@ -648,9 +766,14 @@ void gate_drop_new_maps(struct gate *gate)
 
 void gate_read_state(const struct gate *gate, struct gate_state *ret_state)
 {
-    ret_state->applied = __atomic_load_n(&gate->config->applied, __ATOMIC_ACQUIRE);
-    ret_state->store_id = __atomic_load_n(&gate->config->store_id, __ATOMIC_RELAXED);
-    ret_state->mode = __atomic_load_n(&gate->config->mode, __ATOMIC_RELAXED);
+    const struct sg_config *own = gate->config;
+
+    *ret_state = (struct gate_state){.applied = gate->older_done, .store_id = gate->older_id};
+    if (!own || (!own->store_id && gate->older_id))
+        return;
+    ret_state->applied = __atomic_load_n(&own->applied, __ATOMIC_ACQUIRE);
+    ret_state->store_id = __atomic_load_n(&own->store_id, __ATOMIC_RELAXED);
+    ret_state->mode = __atomic_load_n(&own->mode, __ATOMIC_RELAXED);
 }
 
 void gate_set_store_id(struct gate *gate, uint64_t store_id)

@@ -27,9 +27,12 @@ void gate_set_verbose(bool verbose);
 
 /*
  * Opens what is pinned below @bpffs. Nothing there, or only part of it, is not an error (see
- * gate_is_whole); not being permitted to look is. Makes and changes nothing.
+ * gate_is_whole); not being permitted to look is, and so is what a newer version put there
+ * (-ENOTSUP). Makes and changes nothing.
  */
 int gate_open(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e);
+/* Also when a newer version's ABI is in force, which gate_open() refuses: to take it off. */
+int gate_open_any(const char *bpffs, bool writable, struct gate **ret_gate, struct err *e);
 /*
  * To look at, for who can tell something without the kernel: where that may not be looked at, the
  * gate is as if nothing were there, and hidden.
@@ -52,7 +55,8 @@ bool gate_lacks_maps(const struct gate *gate);
  */
 bool gate_is_claimed(const struct gate *gate);
 
-/* The store whose number the settings bear; 0 none. */
+/* The store whose number the settings bear, or those of an older ABI that is to be taken over from;
+ * 0 none. */
 uint64_t gate_store_id(const struct gate *gate);
 
 /* The directory of the maps is there, if only with a part of them. */
@@ -69,6 +73,9 @@ int gate_check_owner(const struct gate *gate, struct err *e);
  * gate_attach(), the caller fills them first.
  */
 int gate_make_maps(struct gate *gate, struct err *e);
+
+/* Unpins what older ABIs left, once no link's program uses it any more. */
+void gate_drop_older(const struct gate *gate);
 
 /* Unpins the maps that gate_make_maps() made: what was to use them failed. */
 void gate_drop_new_maps(struct gate *gate);

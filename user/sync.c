@@ -534,9 +534,11 @@ int sync_live_links(struct store *store, struct gate *gate, struct err *e)
             r = gate_attach(gate, iface->row.id, iface->link.ifindex, iface->row.name,
                             GATE_XDP_NONE, &attached, e);
     }
-    if (r == 0)
-        gate_set_applied(gate, settings.revision);
-    return r;
+    if (r < 0)
+        return r;
+    gate_drop_older(gate); /* before it counts as done, or nobody would come back for it */
+    gate_set_applied(gate, settings.revision);
+    return 0;
 }
 
 bool sync_has_stale_link(const struct sync_ifaces *ifaces)
