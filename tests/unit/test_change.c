@@ -584,6 +584,7 @@ void events_send_heal(const struct events_author *author, uint64_t fixed)
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 NEVER(int, store_put_iface, struct store *store, const struct store_iface *iface, uint32_t *ret_id,
       struct err *e)
+NEVER(int, gate_open_any, const char *bpffs, bool writable, struct gate **ret_gate, struct err *e)
 NEVER(int, gate_open_if_permitted, const char *bpffs, struct gate **ret_gate, struct err *e)
 NEVER(int, gate_fail_hidden, struct err *e)
 NEVER(int, store_begin_read, struct store *store, struct err *e)
