@@ -125,7 +125,7 @@ DEB_ARCH ?= $(shell dpkg --print-architecture)
 DEB_TREE := $(BUILD)/deb/smtpgate-$(VERSION)
 .PHONY: deb
 deb:
-	@tests/deps.sh dpkg-dev debhelper
+	@tests/deps.sh --build dpkg-dev debhelper
 	@DEB_ARCH=$(DEB_ARCH) dist/deb.sh $(DEB_TREE)
 
 .PHONY: clean

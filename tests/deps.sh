@@ -1,22 +1,26 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # Installs what building, testing and the demo need (Debian 12 and later), if it is missing.
-# Further packages may be named: what only some targets want.
+# Further packages may be named: what only some targets want. --build in front: only what building
+# needs, as the tests' Postfix would take another relay off the host.
 # Never starts a service: Postfix and Dovecot are run by the tests from private directories.
 set -euo pipefail
 
-packages=(
-    # build
+build=(
     gcc make clang llvm libbpf-dev libelf-dev zlib1g-dev bpftool libsqlite3-dev libjansson-dev
     libcurl4-openssl-dev libmicrohttpd-dev libncurses-dev pkg-config libc6-dev linux-libc-dev
+    scdoc python3 git
+)
+packages=(
+    "${build[@]}"
     # tests
     # libclang-rt-dev goes with the version that clang is, as both come from the same defaults
-    libcmocka-dev libclang-rt-dev clang-format clang-tidy cppcheck shellcheck python3 strace valgrind sqlite3
-    iproute2 ethtool procps util-linux git ca-certificates nftables iptables tmux
+    libcmocka-dev libclang-rt-dev clang-format clang-tidy cppcheck shellcheck strace valgrind sqlite3
+    iproute2 ethtool procps util-linux ca-certificates nftables iptables tmux
     # benches
     ipset xdp-tools
     # man page, completions, JSON Schemas
-    scdoc mandoc zsh fish bash-completion python3-jsonschema
+    mandoc zsh fish bash-completion python3-jsonschema
     # metrics as others read them
     prometheus python3-prometheus-client
     # the Ansible role and cloud-init's user-data
@@ -26,6 +30,10 @@ packages=(
     libio-socket-inet6-perl systemd
 )
 
+if [ "${1:-}" = --build ]; then
+    shift
+    packages=("${build[@]}")
+fi
 packages+=("$@")
 
 missing=()

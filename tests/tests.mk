@@ -132,9 +132,11 @@ PROGRAM_RUNS = $(sort $(wildcard tests/bpf/test_*.py))
 E2E_RUNS     = $(sort $(wildcard tests/e2e/test_*.py))
 CHECK_RUNS   = $(sort $(wildcard tests/check/check_*))
 
-.PHONY: deps
+.PHONY: deps build-deps
 deps:
 	@tests/deps.sh
+build-deps:
+	@tests/deps.sh --build
 
 .PHONY: check-build
 check-build: all $(UNIT_BIN) $(BUILD)/progrun $(BUILD)/parse_host $(BUILD)/asan/smtpgate $(BUILD)/shift_clock.so \

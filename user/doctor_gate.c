@@ -149,7 +149,7 @@ void doctor_judge_pins(struct doctor_list *list, const struct gate_pins *pins, b
     } else if (pins->missing[0] || pins->odd[0] || !pins->filled) {
         add_broken(list, pins);
     } else {
-        doctor_add(list, DOCTOR_OK, 0, "all maps are pinned below %s, which is root's alone",
+        doctor_add(list, DOCTOR_OK, 0, "all maps are pinned below %s, which only root can change",
                    shown);
     }
 }
