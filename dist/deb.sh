@@ -17,6 +17,7 @@ files() {
 }
 
 rm -rf "$tree"
+rm -f "$(dirname "$tree")"/smtpgate*_"$arch".deb # or an older one would be installed along
 mkdir -p "$tree"
 tree=$(cd "$tree" && pwd)
 files | (cd "$top" && while IFS= read -r -d '' file; do
