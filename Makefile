@@ -142,6 +142,7 @@ help:
 	@echo 'make check-kernels KERNELS="5.10 newest": Debian kernels in qemu, writes docs/KERNELS.md'
 	@echo 'make check-long    STEPS=20000 SEED=N: random commands against a model of the list; fuzzing;'
 	@echo '                   PACKETS=1000000 CASES=50000: random frames against a second parser and Linux'
+	@echo 'make check-boot    ONLY="life missing": a Debian with the package boots in qemu; docs/BOOT.md'
 	@echo 'make check-faults  every fault of calls, store and kernel; what was seen becomes docs/FAULTS.md'
 	@echo 'make fuzz          SECONDS=60 TARGETS="who store": looks for inputs that break the parsers'
 	@echo 'make mutants       ONLY=NAME: makes mistakes in a copy of the program; do the tests see them?'

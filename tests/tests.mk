@@ -270,3 +270,11 @@ check-deb:
 check-upgrade:
 	@tests/deps.sh $(DEB_TOOLS)
 	@timeout 3600 tests/deb/upgrade.py $(ONLY)
+
+# A Debian 12 with Postfix and the package, booted in qemu without KVM, with clients around it: some
+# twenty minutes, and the first time 200 MB are fetched. ONLY="life missing" runs some of the scenes.
+.PHONY: check-boot
+check-boot:
+	@tests/deps.sh mmdebstrap e2fsprogs qemu-system-x86
+	@$(MAKE) --no-print-directory deb
+	@timeout 5400 tests/boot/run.py $(if $(ONLY),$(ONLY),--page docs/BOOT.md)

@@ -232,4 +232,5 @@ def arm64():
 
 
 if __name__ == "__main__":
+    guest.package()             # once, before any host is there
     tap.main()

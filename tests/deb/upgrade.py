@@ -151,4 +151,5 @@ def newer_state():
 
 
 if __name__ == "__main__":
+    guest.package()             # once, before any host is there
     tap.main()
