@@ -24,7 +24,7 @@ PLACES = {
     "usr/lib/tmpfiles.d/smtpgate.conf": "rw-r--r--",
     "lib/systemd/system/smtpgate.service": "rw-r--r--",
     "lib/systemd/system/smtpgate-pre.service": "rw-r--r--",
-    "lib/udev/rules.d/60-smtpgate.rules": "rw-r--r--",
+    "usr/lib/udev/rules.d/60-smtpgate.rules": "rw-r--r--",
     "usr/share/man/man8/smtpgate.8.gz": "rw-r--r--",
     "usr/share/bash-completion/completions/smtpgate": "rw-r--r--",
     "usr/share/smtpgate/schema/status.json": "rw-r--r--",
