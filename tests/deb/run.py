@@ -186,7 +186,7 @@ def cross_chroot():
         native = ["debhelper" if n == "debhelper-compat" else "python3" if n == "python3" else n
                   for n in native]
         guest.run("mmdebstrap", "--quiet", "--variant=minbase", "--architectures=amd64,arm64",
-                  "--include=" + ",".join([*native, *target, "dpkg-dev", "libc6-dev:arm64",
+                  "--include=" + ",".join([*native, *target, "build-essential", "libc6-dev:arm64",
                                            "gcc-aarch64-linux-gnu"]),
                   guest.SUITE, half, *guest.apt_sources(), timeout=1800)
         half.rename(made)
@@ -206,11 +206,10 @@ def arm64():
     inner = root / "build"
     shutil.rmtree(inner, ignore_errors=True)
     shutil.move(source, inner)
-    guest.run("chroot", root, "env", "LC_ALL=C.UTF-8", "DEB_ARCH=arm64", "/build/dist/deb.sh",
+    guest.run("chroot", root, "env", "-i", "LC_ALL=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEB_ARCH=arm64", "/build/dist/deb.sh",
               "/build/out/smtpgate-" + guest.version())
     deb = next((inner / "out").glob("smtpgate_*_arm64.deb"))
     said("lintian", "--allow-root", deb.with_suffix(".changes"))
-    shutil.rmtree(where, ignore_errors=True)
     guest.run("dpkg-deb", "-x", deb, where / "root")
     words = {}
     for name, program in (("arm64", [QEMU, "-L", str(root), str(where / "root/usr/sbin/smtpgate")]),
