@@ -16,6 +16,9 @@ files() {
         find bpf user include docs dist relay tests vmlinux ./*.md LICENSE Makefile -type f -print0
 }
 
+# "make -s deb" would keep the compiler's calls out of the log, and its variables get in.
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
+
 rm -rf "$tree"
 rm -f "$(dirname "$tree")"/smtpgate*_"$arch".deb # or an older one would be installed along
 mkdir -p "$tree"

@@ -260,6 +260,19 @@ recording:
 	@$(MAKE) --no-print-directory all
 	@tests/demo/record.py
 
+# The package, and upgrades from the release before: Debian's own tools, and a chroot that is made
+# once from where this machine's apt fetches (SUITE=trixie for another). ONLY=NAME runs a part.
+.PHONY: check-deb check-upgrade
+check-deb check-upgrade: DEB_TOOLS := debhelper lintian blhc mmdebstrap qemu-user-static
+check-deb:
+	@tests/deps.sh $(DEB_TOOLS)
+	@$(MAKE) --no-print-directory all
+	@timeout 3600 tests/deb/run.py $(ONLY)
+
+check-upgrade:
+	@tests/deps.sh $(DEB_TOOLS)
+	@timeout 3600 tests/deb/upgrade.py $(ONLY)
+
 # A Debian 12 with Postfix and the package, booted in qemu without KVM, with clients around it: some
 # twenty minutes, and the first time 200 MB are fetched. ONLY="life missing" runs some of the scenes.
 .PHONY: check-boot

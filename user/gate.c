@@ -240,6 +240,7 @@ static int map_blocks(struct gate *gate, struct err *e)
 
 static int open_maps(struct gate *gate, struct err *e)
 {
+    struct stat st;
     unsigned int i;
     int r;
 
@@ -249,6 +250,8 @@ static int open_maps(struct gate *gate, struct err *e)
 
         pin_path(gate, map_pins[i], path);
         fd = get_pin(gate, path);
+        if (fd == -ENOSYS && lstat(gate->dir, &st) < 0 && errno == ENOENT)
+            fd = -ENOENT; /* a kernel (or emulator) without bpf(2) holds no gate */
         if (fd == -EPERM || fd == -EACCES)
             return fail_denied(fd, "look at the gate in the kernel", e);
         if (fd < 0 && fd != -ENOENT)
