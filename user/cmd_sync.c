@@ -331,9 +331,11 @@ int cmd_sync(const struct cmd_context *ctx, struct err *e)
         return 0;
     }
     report.interfaces = json_array();
-    do
+    do {
+        json_array_clear(report.interfaces); /* what an attempt before said of them */
+        report.failed = false;
         r = sync_everything(ctx, &options, &report, e);
-    while (r == -EBUSY && e->code == EXIT_BUSY && monotonic_ms() < deadline);
+    } while (r == -EBUSY && e->code == EXIT_BUSY && monotonic_ms() < deadline);
     json_decref(report.interfaces);
     return r;
 }

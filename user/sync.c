@@ -573,7 +573,10 @@ static int sync_iface(struct store *store, struct gate *gate, const struct sync_
 
     if (iface->link.state == GATE_LINK_HERE) {
         snprintf(row.name, sizeof(row.name), "%s", iface->link.name);
-        return attach_row(store, gate, &row, iface->link.ifindex, GATE_XDP_NONE, ret_result, e);
+        r = attach_row(store, gate, &row, iface->link.ifindex, GATE_XDP_NONE, ret_result, e);
+        if (r < 0 || !iface->open_here)
+            return r;
+        row = iface->row; /* its name is another device's now: that one is guarded too */
     }
     if (iface->link.state == GATE_LINK_ELSEWHERE && !iface->open_here)
         return attach_row(store, gate, &row, 0, GATE_XDP_NONE, ret_result, e);
@@ -584,7 +587,7 @@ static int sync_iface(struct store *store, struct gate *gate, const struct sync_
     r = iface_check(row.name, &ifindex, e);
     if (r < 0)
         return r;
-    if (iface->link.state == GATE_LINK_ELSEWHERE)
+    if (link_is_live(&iface->link))
         row.id = 0;
     return attach_row(store, gate, &row, ifindex, wanted_xdp(row.mode), ret_result, e);
 }

@@ -446,6 +446,27 @@ def renamed_and_replaced():
 
 
 @tap.test
+def renamed_and_synced():
+    """the old name of a renamed interface is taken by another device: sync guards both"""
+    with make() as lab:
+        lab.gate("attach", "eth0")
+        lab.gate("add", LISTED)
+        lab.mail.ip("link set eth0 down", "link set eth0 name mx0", "link set mx0 up",
+                    f"addr replace {MAIL6}/64 dev mx0 nodad")
+        lab.link(lab.mail, "eth0", lab.client, "eth1")
+        lab.mail.address("eth0", "198.51.100.25/24")
+        lab.client.address("eth1", "198.51.100.66/24")
+        lab.gate("sync", "--", "eth0")
+        gates(lab)
+        expect(lab.client, [("198.51.100.66", "198.51.100.25", 25, "timeout")])
+        lab.gate("status", "--check")
+        pins = lab.link_pins()
+        assert len(pins) == 2, pins
+        lab.gate("sync")
+        assert lab.link_pins() == pins
+
+
+@tap.test
 def down_and_up():
     """down and up, another MTU, another address: still gated"""
     with make() as lab:
