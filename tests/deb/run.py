@@ -138,16 +138,21 @@ def removed_and_purged():
         machine("smtpgate", "add", LISTED)
         tries(lab, "open", "timeout")
         answer = machine.dpkg("-r", "smtpgate")
-        assert "the list stays in" in answer.out and "unlisted sources are still dropped" in answer.out
+        assert "the list stays in" in answer.out.replace("\n", " ") and "unlisted sources are still dropped" in answer.out
         assert not machine.path("/usr/sbin/smtpgate").exists()
         tries(lab, "open", "timeout")
         machine.install(guest.package())
         tries(lab, "open", "timeout")
         machine("smtpgate", "status", "--check")
         assert LISTED in machine("smtpgate", "export").out
+        # The chroot is a host of its own here; where it is none, the gate is somebody else's.
+        ischroot = machine.path("/usr/bin/ischroot")
+        machine("rm", "/usr/bin/ischroot")
+        ischroot.write_text("#!/bin/sh\nexit 1\n", "utf-8")
+        ischroot.chmod(0o755)
         answer = machine.dpkg("-P", "smtpgate")
         assert "the guarded ports are open to every source now" in answer.out, answer
-        assert f"in {STATE} are deleted" in answer.out, answer
+        assert f"deleting the list, its history and the settings in {STATE}" in answer.out, answer
         until(lambda: "xdp" not in device(machine))
         tries(lab, "open", "open")
         assert not machine.path(PINS).exists() and not machine.path(STATE).exists()
