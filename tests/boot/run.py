@@ -263,7 +263,7 @@ def healthy(scene, guest, network="systemd-networkd.service"):
 
 
 def life(scene, bench):
-    """A boot, the units at work, a card pulled and put back, an upgrade, a shutdown"""
+    """A boot, the units at work, an upgrade, a card with another name, a shutdown"""
     disk = installed(bench, "life")
     with Outside() as outside, bench.boot(outside, disk) as guest:
         healthy(scene, guest)
@@ -278,6 +278,15 @@ def life(scene, bench):
         units_work(scene, guest)
         upgraded(scene, bench, guest, outside)
         renamed(scene, guest, outside)
+        guest.off()
+        closing(scene, outside)
+
+
+def hotplug(scene, bench):
+    """A card is pulled and put back"""
+    disk = installed(bench, "hotplug")
+    with Outside() as outside, bench.boot(outside, disk) as guest:
+        assert guest.up() == "running"
         pulled(scene, guest, outside)
         guest.off()
         closing(scene, outside)
@@ -356,7 +365,10 @@ def comes_back(outside, guest, name, card):
 def pulled(scene, guest, outside):
     """A card goes and comes."""
     with scene.fact("a card is pulled: the other one stays guarded, and works"):
-        guest.unplug(2)
+        try:
+            guest.unplug(2)
+        except TimeoutError:
+            raise AssertionError(guest.run("dmesg | tail -n 5", ok=None).out) from None
         assert guest.run("ip link show ens5", ok=None).code
         since = time.monotonic()
         until(lambda: any(a.card == 1 for a in outside.answered(UNLISTED, (OPEN,), since)), 60)
@@ -543,7 +555,7 @@ def cuts(scene, bench, outside, medium, moments, lists, seed):
                 disk.close()
 
 
-SCENES = (install, life, missing, ifupdown, power_cut)
+SCENES = (install, life, missing, hotplug, ifupdown, power_cut)
 
 
 def remember(bench, function, scene):
