@@ -78,7 +78,9 @@ class Machine:
     """A machine that is on. `outside`: the host with its cables tap1, tap2, ...; `disk`: qemu's words
     for the drive; `cargo`: a tar archive, the guest's second disk."""
 
-    def __init__(self, outside, image, disk, cards=(1, 2), cargo=None, words="", log=None):
+    def __init__(self, outside, image, disk, cards=(1, 2), cargo=None, words="", log=None,
+                 queues=QUEUES):
+        self.queues = queues
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="smtpgate-boot-"))
         self.log = log or self.work / "console"
         self.shell = self.qmp = self.process = None
@@ -114,17 +116,15 @@ class Machine:
             self.close()
             raise
 
-    @staticmethod
-    def netdev(number):
+    def netdev(self, number):
         """qemu's end of a cable."""
-        return f"tap,id=cable{number},ifname=tap{number},script=no,downscript=no,queues={QUEUES}"
+        return f"tap,id=cable{number},ifname=tap{number},script=no,downscript=no,queues={self.queues}"
 
-    @staticmethod
-    def card(number):
+    def card(self, number):
         """A card and its slot: Debian names it after that, ens4, ens5, ..."""
         return {"driver": "virtio-net-pci", "id": f"card{number}", "netdev": f"cable{number}",
                 "mac": mac(number), "addr": hex(number + 3), "mq": "on",
-                "vectors": 2 * QUEUES + 2, "romfile": ""}
+                "vectors": 2 * self.queues + 2, "romfile": ""}
 
     # What is done to it from outside.
 
@@ -153,7 +153,7 @@ class Machine:
     def plug(self, number):
         """Puts a card in."""
         self.monitor("netdev_add", type="tap", id=f"cable{number}", ifname=f"tap{number}",
-                     script="no", downscript="no", queues=QUEUES)
+                     script="no", downscript="no", queues=self.queues)
         card = self.card(number)
         self.monitor("device_add", **dict(card, mq=True))
 
