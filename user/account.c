@@ -31,16 +31,16 @@ int account_check(const char *name, struct err *e)
     char shown[80];
     int r;
 
-    if (len == 0) {
+    if (len == 0)
         err_set(e, 0, EXIT_USAGE, "the account's name is empty");
+    else if (len > ACCOUNT_MAX)
+        err_set(e, 0, EXIT_USAGE, "the account's name is %zu bytes long, at most %d can be listed",
+                len, ACCOUNT_MAX);
+    if (len == 0 || len > ACCOUNT_MAX) {
         err_hint(e,
                  "it is the SMTP login name, as in: --account alice, or account=alice in a file");
         return -EINVAL;
     }
-    if (len > ACCOUNT_MAX)
-        return err_set(e, -EINVAL, EXIT_USAGE,
-                       "the account's name is %zu bytes long, at most %d can be listed", len,
-                       ACCOUNT_MAX);
     r = text_check_given(name, "account", e);
     if (r < 0)
         return r;
