@@ -294,15 +294,46 @@ static int confirm_foreign(const struct cmd_context *ctx, bool missing, struct e
     return r;
 }
 
-static void say_none_meant(const struct cmd_context *ctx)
+static bool is_meant_by(const struct sync_ifaces *ifaces, char *const *name)
 {
+    const struct sync_scope scope = {.names = name, .n_names = 1};
+    size_t i = 0;
+
+    while (i < ifaces->count && !sync_iface_is_meant(&ifaces->items[i], &scope))
+        i++;
+    return i < ifaces->count;
+}
+
+/* A name that was mistyped may be any other; udev calls with those that never were remembered. */
+static void say_left_alone(const struct cmd_context *ctx)
+{
+    _cleanup_change_ struct change change = {.lock = -1};
+    _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
     char name[CMD_NAME_MAX];
     size_t i;
 
+    if (!ctx->n_args || change_begin_read(ctx->state, ctx->bpffs, &change, NULL) < 0 ||
+        sync_read_ifaces(change.store, change.gate, &ifaces, NULL) < 0)
+        return;
     for (i = 0; i < ctx->n_args; i++)
-        out_done(&ctx->out, "%s: not remembered, left alone (smtpgate attach %s guards it)\n",
-                 text_escape(ctx->args[i], name, sizeof(name)), name);
-    out_json(&ctx->out, json_pack("{s:[]}", "interfaces"));
+        if (!is_meant_by(&ifaces, &ctx->args[i]))
+            out_done(&ctx->out, "%s: not remembered, left alone (smtpgate attach %s guards it)\n",
+                     text_escape(ctx->args[i], name, sizeof(name)), name);
+}
+
+/* sync "$IFACE" of a script where that is not set: neither all nor none can be what is meant. */
+static int check_names(const struct cmd_context *ctx, struct err *e)
+{
+    size_t i;
+
+    for (i = 0; i < ctx->n_args; i++) {
+        if (*ctx->args[i])
+            continue;
+        err_set(e, 0, EXIT_USAGE, "an interface's name is empty");
+        err_hint(e, "smtpgate sync, without a name, is for all that are remembered");
+        return -EINVAL;
+    }
+    return 0;
 }
 
 int cmd_sync(const struct cmd_context *ctx, struct err *e)
@@ -313,8 +344,10 @@ int cmd_sync(const struct cmd_context *ctx, struct err *e)
         .scope = {.names = ctx->args, .n_names = ctx->n_args, .later = ctx->options[OPT_BOOT]}};
     bool foreign = false, missing = false;
     int64_t deadline;
-    int r = parse_wait(ctx, &deadline, e);
+    int r = check_names(ctx, e);
 
+    if (r == 0)
+        r = parse_wait(ctx, &deadline, e);
     if (r < 0)
         return r;
     if (ctx->dry_run)
@@ -326,8 +359,10 @@ int cmd_sync(const struct cmd_context *ctx, struct err *e)
     }
     if (r < 0)
         return r;
-    if (wait_for_ifaces(ctx, &report.scope, report.scope.later ? 0 : deadline) == 1) {
-        say_none_meant(ctx);
+    r = wait_for_ifaces(ctx, &report.scope, report.scope.later ? 0 : deadline);
+    say_left_alone(ctx);
+    if (r == 1) {
+        out_json(&ctx->out, json_pack("{s:[]}", "interfaces"));
         return 0;
     }
     report.interfaces = json_array();
