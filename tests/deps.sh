@@ -25,9 +25,10 @@ packages=(
     prometheus python3-prometheus-client
     # the Ansible role and cloud-init's user-data
     ansible-core python3-yaml
-    # demo: the throw-away mail host and its clients; systemd's tools make its user and check units
+    # demo: the throw-away mail host and its clients; systemd's tools make its user and check
+    # units, and its udevd finds cards
     postfix dovecot-core sasl2-bin libsasl2-modules openssl swaks libnet-ssleay-perl
-    libio-socket-inet6-perl systemd
+    libio-socket-inet6-perl systemd udev
 )
 
 if [ "${1:-}" = --build ]; then
