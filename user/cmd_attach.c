@@ -80,7 +80,7 @@ static bool carries(const struct sync_ifaces *ifaces, const char *name)
 
     for (i = 0; i < ifaces->count; i++)
         if (ifaces->items[i].link.state == GATE_LINK_HERE &&
-            !strcmp(ifaces->items[i].link.name, name))
+            iface_is_called(name, ifaces->items[i].link.name))
             return true;
     return false;
 }
@@ -225,7 +225,7 @@ int cmd_attach(const struct cmd_context *ctx, struct err *e)
 /* A device that has this name now. */
 static bool has_name(const struct sync_iface *iface, const char *name)
 {
-    return iface->link.state == GATE_LINK_HERE && !strcmp(name, iface->link.name);
+    return iface->link.state == GATE_LINK_HERE && iface_is_called(name, iface->link.name);
 }
 
 /*
@@ -240,7 +240,7 @@ static bool means(const struct sync_ifaces *ifaces, const char *name,
     for (i = 0; i < ifaces->count; i++)
         if (ifaces->items[i].row.wanted && has_name(&ifaces->items[i], name))
             return has_name(iface, name);
-    return !strcmp(name, iface->row.name);
+    return iface_is_called(name, iface->row.name);
 }
 
 static bool is_named(const struct cmd_context *ctx, const struct sync_ifaces *ifaces,

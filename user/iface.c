@@ -100,6 +100,16 @@ int iface_check(const char *name, uint32_t *ret_ifindex, struct err *e)
     return 0;
 }
 
+bool iface_is_called(const char *name, const char *called)
+{
+    unsigned int ifindex;
+
+    if (!strcmp(name, called))
+        return true;
+    ifindex = if_nametoindex(name);
+    return ifindex && ifindex == if_nametoindex(called);
+}
+
 /* ---- who listens ---- */
 
 bool iface_is_any(const struct addr *address)

@@ -22,6 +22,13 @@
  */
 int iface_check(const char *name, uint32_t *ret_ifindex, struct err *e);
 
+/*
+ * Whether @name means the device that is called @called: it may be an alternative name
+ * (ip-link(8) property altname; udev gives them), which the kernel takes wherever a name is wanted.
+ * Two names of no device are compared as they are written.
+ */
+bool iface_is_called(const char *name, const char *called);
+
 /* A TCP socket that listens. One on "::" may take IPv4 too. */
 struct iface_listener {
     struct addr address; /* v4-mapped ones come as IPv4 */

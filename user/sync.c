@@ -422,8 +422,9 @@ bool sync_iface_is_meant(const struct sync_iface *iface, const struct sync_scope
     if (!iface->row.wanted || !scope || !scope->n_names)
         return iface->row.wanted;
     for (i = 0; i < scope->n_names; i++)
-        if (!strcmp(scope->names[i], iface->row.name) ||
-            (iface->link.state == GATE_LINK_HERE && !strcmp(scope->names[i], iface->link.name)))
+        if (iface_is_called(scope->names[i], iface->row.name) ||
+            (iface->link.state == GATE_LINK_HERE &&
+             iface_is_called(scope->names[i], iface->link.name)))
             return true;
     return false;
 }
@@ -478,7 +479,8 @@ static const struct sync_iface *find_row(const struct sync_ifaces *ifaces, const
     if (on_device)
         return on_device;
     for (i = 0; i < ifaces->count; i++)
-        if (!strcmp(ifaces->items[i].row.name, name) && !link_is_live(&ifaces->items[i].link))
+        if (iface_is_called(ifaces->items[i].row.name, name) &&
+            !link_is_live(&ifaces->items[i].link))
             return &ifaces->items[i];
     return NULL;
 }
@@ -509,11 +511,13 @@ int sync_attach(struct store *store, struct gate *gate, const char *name,
     r = sync_read_ifaces(store, gate, &ifaces, e);
     if (r < 0)
         return r;
-    found = find_row(&ifaces, name, ifindex);
+    /* By an alternative name nobody would know it when it appears anew. */
+    if (!if_indextoname(ifindex, row.name))
+        snprintf(row.name, sizeof(row.name), "%s", name);
+    found = find_row(&ifaces, row.name, ifindex);
     row.id = found ? found->row.id : free_id(&ifaces);
     if (mode || found)
         row.mode = mode ? *mode : found->row.mode;
-    snprintf(row.name, sizeof(row.name), "%s", name);
     return attach_row(store, gate, &row, ifindex, wanted_xdp(row.mode), ret_result, e);
 }
 

@@ -467,6 +467,32 @@ def renamed_and_synced():
 
 
 @tap.test
+def alternative_name():
+    """attached by an alternative name, it is remembered by its own; all commands take both"""
+    with make() as lab:
+        other = "link property add dev eth0 altname mail-card"
+        lab.mail.ip(other)
+        lab.gate("attach", "mail-card")
+        lab.gate("add", LISTED)
+        assert [i["name"] for i in lab.json("status")["interfaces"]] == ["eth0"]
+        pins = lab.link_pins()
+        for name in ("mail-card", "eth0"):
+            assert lab.json("attach", name)["interfaces"][0]["replaced"]
+            assert [i["name"] for i in lab.json("sync", name)["interfaces"]] == ["eth0"]
+        assert lab.link_pins().keys() == pins.keys()
+        lab.mail.ip("link del eth0")
+        lab.link(lab.mail, "eth0", lab.client, "eth0")
+        lab.mail.ip(other)
+        lab.mail.address("eth0", MAIL4 + "/24")
+        lab.client.address("eth0", LISTED + "/24", UNLISTED + "/24")
+        lab.gate("-q", "sync", "--", "eth0")        # as udev calls
+        expect(lab.client, [(LISTED, MAIL4, 25, "open"), (UNLISTED, MAIL4, 25, "timeout")])
+        assert [i["name"] for i in lab.json("detach", "mail-card")["interfaces"]] == ["eth0"]
+        expect(lab.client, [(UNLISTED, MAIL4, 25, "open")])
+        assert not lab.json("status")["interfaces"]
+
+
+@tap.test
 def down_and_up():
     """down and up, another MTU, another address: still gated"""
     with make() as lab:

@@ -592,6 +592,7 @@ NEVER(void, store_set_author, struct store *store, const struct store_author *au
 NEVER(void, gate_reset_clock, struct gate *gate)
 NEVER(int, gate_detach, struct gate *gate, uint32_t id, struct err *e)
 NEVER(int, iface_check, const char *name, uint32_t *ret_ifindex, struct err *e)
+NEVER(bool, iface_is_called, const char *name, const char *called)
 #pragma GCC diagnostic pop
 /* NOLINTEND(misc-unused-parameters) */
 
