@@ -276,6 +276,15 @@ static int wait_for_ifaces(const struct cmd_context *ctx, const struct sync_scop
     return 0;
 }
 
+/* udev's call for a card that goes on without the gate now: nobody reads what it says. */
+static void send_busy(const struct cmd_context *ctx, const struct err *problem)
+{
+    size_t i;
+
+    for (i = 0; i < ctx->n_args; i++)
+        events_send_failed_attach(ctx->args[i], problem->message);
+}
+
 static int confirm_foreign(const struct cmd_context *ctx, bool missing, struct err *e)
 {
     int r = cmd_confirm(
@@ -372,5 +381,7 @@ int cmd_sync(const struct cmd_context *ctx, struct err *e)
         r = sync_everything(ctx, &options, &report, e);
     } while (r == -EBUSY && e->code == EXIT_BUSY && monotonic_ms() < deadline);
     json_decref(report.interfaces);
+    if (r < 0 && e->code == EXIT_BUSY)
+        send_busy(ctx, e);
     return r;
 }

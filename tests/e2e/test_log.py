@@ -202,6 +202,13 @@ def boot():
         (event,) = log.events(1)
         is_event(event, EVENT="attach", INTERFACE="eth0", REPLACED=0)
         assert "USER" not in event
+        # Its card goes on without the gate, and udev's call has nobody who reads what it says.
+        lab.mail.ip("link del eth0")
+        lab.link(lab.mail, "eth0", lab.client, "p1")
+        lab.mail.run("flock", labs.STATE + "/lock", "env", *(f"{k}={v}" for k, v in lab.env.items()),
+                     PROGRAM, "-q", "sync", "eth0", ok=6)
+        (event,) = log.events(1)
+        is_event(event, EVENT="attach_failed", INTERFACE="eth0", PRIORITY=3)
 
 
 @tap.test

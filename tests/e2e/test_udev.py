@@ -43,7 +43,8 @@ class Stage:
         self.mail.run("sh", "-c", "mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /etc/udev;"
                       " mkdir -p /run/udev/rules.d /run/systemd/network")
         rule = SOURCE.read_text(encoding="utf-8")
-        for theirs, ours in (("/var/lib/smtpgate/", lab.STATE + "/"),
+        for theirs, ours in (("/var/lib/smtpgate/", lab.STATE + "/"), ("--wait 60s", "--wait 1s"),
+                             ("/bin/systemctl", lab.MNT + "/systemctl"),
                              ("/usr/sbin/smtpgate", f"env SMTPGATE_STATE={lab.STATE}"
                               f" SMTPGATE_BPFFS={lab.BPFFS} {lab.PROGRAM}")):
             assert rule.count(theirs) == 1, f"{SOURCE} is another than this test knows"
@@ -52,6 +53,7 @@ class Stage:
         self.write("/run/udev/rules.d/99-next.rules",
                    f'SUBSYSTEM=="net", ACTION=="add|move", RUN+="{lab.MNT}/next"\n')
         self.write(lab.MNT + "/next", NEXT, 0o755)
+        self.write(lab.MNT + "/systemctl", f'#!/bin/sh\necho "$*" >>{lab.MNT}/called\n', 0o755)
         self.write(SEEN, "")
         self.write("/run/systemd/network/10-test.link",
                    "[Match]\nOriginalName=kern*\n[Link]\nName=lan0\n")
@@ -221,6 +223,22 @@ def renamed(stage):
     stage.settle()
     assert stage.seen().get("lan0") is True, stage.seen()
     stage.attempts("lan0")
+
+
+@tap.test
+@NEEDED
+@on_stage
+def held_up(stage):
+    """a change that takes too long for udev: smtpgate.service is asked to try again, and to fail"""
+    remember(stage, "eth1")
+    stage.begin()
+    assert not stage.mail.path(lab.MNT + "/called").exists()
+    holder = stage.start("flock", lab.STATE + "/lock", "sleep", "60")
+    until(lambda: stage.mail.run("flock", "-n", lab.STATE + "/lock", "true", ok=(0, 1)).code == 1)
+    stage.appears("eth1")
+    stage.told("eth1")
+    assert stage.mail.path(lab.MNT + "/called").read_text() == "-q --no-block restart smtpgate.service\n"
+    assert holder.poll() is None
 
 
 @tap.test
