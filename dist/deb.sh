@@ -3,6 +3,7 @@
 # dist/deb.sh TREE: builds Debian's package from a copy of the sources in TREE, whose name ends in
 # the version; the results lie beside TREE. A copy, because packaging wants a directory debian/ at
 # the top, and must not see what else lies around in a working tree.
+# Beside TREE is the original archive too, so that dpkg-source makes a source package of both.
 # DEB_ARCH=arm64 cross-builds; LOG=FILE is where what was said goes.
 set -euo pipefail
 
@@ -26,9 +27,12 @@ tree=$(cd "$tree" && pwd)
 files | (cd "$top" && while IFS= read -r -d '' file; do
     [ ! -e "$file" ] || printf '%s\0' "$file"
 done | tar --null -T - -cf -) | tar -xf - -C "$tree"
+version=$(dpkg-parsechangelog -l "$tree/dist/debian/changelog" -S Version)
+date=$(dpkg-parsechangelog -l "$tree/dist/debian/changelog" -S Timestamp)
+tar -C "$(dirname "$tree")" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$date" \
+    -cf - "$(basename "$tree")" | gzip -n >"$(dirname "$tree")/smtpgate_${version%-*}.orig.tar.gz"
 cp -r "$tree/dist/debian" "$tree/debian"
 
-version=$(dpkg-parsechangelog -l "$tree/debian/changelog" -S Version)
 log=${LOG:-$(dirname "$tree")/smtpgate_${version}_$arch.build}
 options=(-b -us -uc)
 if [ "$arch" != "$(dpkg --print-architecture)" ]; then
