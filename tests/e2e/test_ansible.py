@@ -179,6 +179,31 @@ def role():
 
 
 @tap.test
+def fresh():
+    """a first check with a package that a task before would bring: a change, and no question to apt"""
+    with Managed() as lab:
+        package = MNT + "/smtpgate.deb"
+        lab.file(MNT + "/here.deb", "no package")
+        # What the machine could install is not looked at, and costs seconds.
+        lab.file(MNT + "/apt.conf", f'Dir::State "{MNT}"; Dir::Cache "{MNT}";')
+        lab.env["APT_CONFIG"] = MNT + "/apt.conf"
+        brought = {"name": "Brought", "ansible.builtin.copy": {
+            "src": MNT + "/here.deb", "dest": package, "mode": "0644"}}
+        role_of = {"ansible.builtin.include_role": {"name": "smtpgate"}}
+        lab.file(MNT + "/book.yml", json.dumps([{"hosts": "mail", "gather_facts": False, "tasks": [
+            brought,
+            {**role_of, "vars": {"smtpgate_package": package}},
+            # One that is there already is for apt, which finds that it is none.
+            {**role_of, "vars": {"smtpgate_package": MNT + "/here.deb"}}]}]))
+        said = lab.play(MNT + "/book.yml", "--check", ok=2, smtpgate_executable=MNT + "/none")
+        assert recap(said)["changed"] == 2 and recap(said)["failed"] == 1, said
+        assert f"There is no {package} on this host yet." in said.out, said
+        *_, last = re.findall(r"^TASK \[smtpgate : (.*)\] \*+\nfatal: ", said.out, re.M)
+        assert last == "The package from a file", said
+        assert not lab.mail.path(package).exists() and not lab.calls()
+
+
+@tap.test
 def refused():
     """settings and interfaces twice; what smtpgate refuses fails with its sentence, changes nothing"""
     with Managed() as lab:
