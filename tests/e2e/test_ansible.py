@@ -43,8 +43,8 @@ exec {PROGRAM} "$@"
 # The example, and what only this host wants of it.
 GIVEN = {"smtpgate_executable": PROGRAM}
 
-# All that the example leaves out, and how the history calls it.
-GATE = {"mode": "observe", "realm": "mail.example", "others": "nowhere", "interfaces": ["eth0"],
+# All that the example leaves out, and how the history calls it. The card by its other name.
+GATE = {"mode": "observe", "realm": "mail.example", "others": "nowhere", "interfaces": ["ens5"],
         "xdp_mode": "generic"}
 GATE_COMMANDS = ["-j observe", "-j set realm mail.example", "-j set others nowhere",
                  "-j attach eth0 --mode generic"]
@@ -72,7 +72,8 @@ class Managed(Lab):
     def __init__(self):
         super().__init__()
         try:
-            self.mail.ip("link add eth0 type veth peer name eth1", "link set eth0 up")
+            self.mail.ip("link add eth0 type veth peer name eth1", "link set eth0 up",
+                         "link property add dev eth0 altname ens5")
             self.mail.path(BIN).mkdir()
             for name in ("systemctl", "curl", "sha256sum", "apt-get"):
                 self.file(f"{BIN}/{name}", STUB, 0o755)
