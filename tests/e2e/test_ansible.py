@@ -248,6 +248,8 @@ def first_boot(lab):
     """Writes the files of the user-data and returns runcmd as the script that cloud-init makes of it:
     a list is a command, a text is lines of it. Both below MNT, the rest is the machine's."""
     data = yaml.safe_load(CLOUD.read_text(encoding="utf-8"))
+    # Without, cloud-init has no lists of packages to install from.
+    assert data["package_update"] is True and "packages" not in data, data
     for file in data["write_files"]:
         path = lab.mail.path(MNT + file["path"])
         path.parent.mkdir(exist_ok=True)
