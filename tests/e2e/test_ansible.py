@@ -43,8 +43,8 @@ exec {PROGRAM} "$@"
 # The example, and what only this host wants of it.
 GIVEN = {"smtpgate_executable": PROGRAM}
 
-# All that the example leaves out, and how the history calls it.
-GATE = {"mode": "observe", "realm": "mail.example", "others": "nowhere", "interfaces": ["eth0"],
+# All that the example leaves out, and how the history calls it. The card by its other name.
+GATE = {"mode": "observe", "realm": "mail.example", "others": "nowhere", "interfaces": ["ens5"],
         "xdp_mode": "generic"}
 GATE_COMMANDS = ["-j observe", "-j set realm mail.example", "-j set others nowhere",
                  "-j attach eth0 --mode generic"]
@@ -72,7 +72,8 @@ class Managed(Lab):
     def __init__(self):
         super().__init__()
         try:
-            self.mail.ip("link add eth0 type veth peer name eth1", "link set eth0 up")
+            self.mail.ip("link add eth0 type veth peer name eth1", "link set eth0 up",
+                         "link property add dev eth0 altname ens5")
             self.mail.path(BIN).mkdir()
             for name in ("systemctl", "curl", "sha256sum", "apt-get"):
                 self.file(f"{BIN}/{name}", STUB, 0o755)
@@ -179,6 +180,31 @@ def role():
 
 
 @tap.test
+def fresh():
+    """a first check with a package that a task before would bring: a change, and no question to apt"""
+    with Managed() as lab:
+        package = MNT + "/smtpgate.deb"
+        lab.file(MNT + "/here.deb", "no package")
+        # What the machine could install is not looked at, and costs seconds.
+        lab.file(MNT + "/apt.conf", f'Dir::State "{MNT}"; Dir::Cache "{MNT}";')
+        lab.env["APT_CONFIG"] = MNT + "/apt.conf"
+        brought = {"name": "Brought", "ansible.builtin.copy": {
+            "src": MNT + "/here.deb", "dest": package, "mode": "0644"}}
+        role_of = {"ansible.builtin.include_role": {"name": "smtpgate"}}
+        lab.file(MNT + "/book.yml", json.dumps([{"hosts": "mail", "gather_facts": False, "tasks": [
+            brought,
+            {**role_of, "vars": {"smtpgate_package": package}},
+            # One that is there already is for apt, which finds that it is none.
+            {**role_of, "vars": {"smtpgate_package": MNT + "/here.deb"}}]}]))
+        said = lab.play(MNT + "/book.yml", "--check", ok=2, smtpgate_executable=MNT + "/none")
+        assert recap(said)["changed"] == 2 and recap(said)["failed"] == 1, said
+        assert f"There is no {package} on this host yet." in said.out, said
+        *_, last = re.findall(r"^TASK \[smtpgate : (.*)\] \*+\nfatal: ", said.out, re.M)
+        assert last == "The package from a file", said
+        assert not lab.mail.path(package).exists() and not lab.calls()
+
+
+@tap.test
 def refused():
     """settings and interfaces twice; what smtpgate refuses fails with its sentence, changes nothing"""
     with Managed() as lab:
@@ -222,6 +248,8 @@ def first_boot(lab):
     """Writes the files of the user-data and returns runcmd as the script that cloud-init makes of it:
     a list is a command, a text is lines of it. Both below MNT, the rest is the machine's."""
     data = yaml.safe_load(CLOUD.read_text(encoding="utf-8"))
+    # Without, cloud-init has no lists of packages to install from.
+    assert data["package_update"] is True and "packages" not in data, data
     for file in data["write_files"]:
         path = lab.mail.path(MNT + file["path"])
         path.parent.mkdir(exist_ok=True)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The settings and interfaces of a gate as Ansible wants them. What is not given stays as it is."""
+import socket
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.smtpgate_call import ARGUMENTS, Gate
 
@@ -28,7 +30,9 @@ options:
     type: str
     choices: [anywhere, nowhere]
   interfaces:
-    description: To be on guard. Others that are stay so; C(smtpgate detach) takes the gate off.
+    description:
+      - To be on guard. Others that are stay so; C(smtpgate detach) takes the gate off.
+      - A card's alternative name does as well and means the card, so the diff tells its own name.
     type: list
     elements: str
   xdp_mode:
@@ -74,6 +78,15 @@ def spelled(value):
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def own_name(name):
+    """A card may have more names than the one that smtpgate lists it by. One that is no card's stays
+    as it is, for smtpgate to refuse."""
+    try:
+        return socket.if_indextoname(socket.if_nametoindex(name))
+    except OSError:
+        return name
+
+
 def to_attach(status, wanted, xdp_mode):
     """Which interfaces are not on guard, or in another mode than they shall be."""
     there = {card["name"]: card for card in status["interfaces"]}
@@ -115,7 +128,8 @@ class Making:
 
     def interfaces(self):
         """Attaches what is not on guard, all or nothing."""
-        wanted, xdp_mode = self.params["interfaces"], self.params["xdp_mode"]
+        wanted = list(dict.fromkeys(map(own_name, self.params["interfaces"] or [])))
+        xdp_mode = self.params["xdp_mode"]
         if not wanted:
             return
         status = self.gate.ask("status")
