@@ -616,7 +616,11 @@ def remember(bench, function, scene):
 def page(bench):
     """What docs/BOOT.md says: of every scene, what its last run with this package saw."""
     head = (HERE / "head.md").read_text(encoding="utf-8").replace("DEBIAN", DEBIAN)
-    lines = ["# Boot" + (", " + DEBIAN if DEBIAN != "Debian 12" else ""), "", head.strip(), ""]
+    title = "# Boot"
+    if archive.SUITE != "bookworm":
+        title += ", " + DEBIAN
+        head = head.replace("make check-boot", "make check-boot SUITE=" + archive.SUITE, 1)
+    lines = [title, "", head.strip(), ""]
     package = hashlib.sha256(bench.deb.read_bytes()).hexdigest()
     for function in SCENES:
         path = BUILD / f"seen-{function.__name__}.json"
