@@ -215,7 +215,7 @@ class Machine:
         """
         Shuts it down in order. Linux 6.1 takes the queues of virtio cards away as its very last deed
         while packets still come in; an answer to one may then wait for its queue for ever (start_xmit
-        in the console), whatever is attached. What hangs after systemd's last word is switched off.
+        in the console), nothing of XDP in the trace. What hangs after systemd's last word is switched off.
         """
         self.say("systemctl --no-block poweroff")
         deadline = time.monotonic() + timeout

@@ -557,7 +557,9 @@ def power_cut(scene, bench):
         moments = [("flush", n, done) for n in range(1, flushes + 1) for done in (False, True)]
         chosen = int(os.environ.get("CUTS", "6"))
         timed = [("time", chance.uniform(0.05, 1.0) * length, False) for _ in range(chosen // 3)]
-        moments = timed + chance.sample(moments, min(chosen - len(timed), len(moments)))
+        # The last one of all, with what it brought to the disk: one cut is after the commit.
+        last = moments.pop()
+        moments = [last] + timed + chance.sample(moments, min(chosen - len(timed) - 1, len(moments)))
         cuts(scene, bench, outside, medium, moments, (before, after), seed)
         with scene.fact("in all these boots not one answer for the unlisted"):
             no_leak(outside)
