@@ -4,8 +4,8 @@
 
     run.py [--deb FILE] [--installed FILE] [--page FILE] [SCENE ...]
 
-Every scene is a boot or more of a disk with Debian 12 (or $SUITE), Postfix and smtpgate's package, with clients
-around it that never stop asking (outside.py). A scene is a list of facts, each of which holds or not:
+Every scene is a boot or more of a disk with Debian 12 (or $SUITE), Postfix and smtpgate's package, with
+clients around it that never stop asking (outside.py). A scene is a list of facts, each of which holds or not:
 the page (docs/BOOT.md) and the TAP lines are made of them. Nothing but the lines of root/ and
 image.py is set up by hand: the gate comes and goes as the package has it.
 """
