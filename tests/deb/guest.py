@@ -203,6 +203,14 @@ class Guest(Machine):
         self.lab = lab
         super().__init__(lab.mail, chroot(), bpffs)
 
+    def be_a_host(self):
+        """It is a host of its own, with its own gate. Where a chroot is none, the gate is somebody
+        else's, and the package leaves that alone."""
+        ischroot = self.path("/usr/bin/ischroot")
+        self("rm", "/usr/bin/ischroot")
+        ischroot.write_text("#!/bin/sh\nexit 1\n", "utf-8")
+        ischroot.chmod(0o755)
+
     def dpkg(self, *args, ok=0):
         """Runs dpkg; a question would find nobody."""
         return self("dpkg", *args, ok=ok)
