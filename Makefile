@@ -121,12 +121,13 @@ install: all
 	done
 
 # Debian's package, below build/deb, out of what git knows (or, in an unpacked archive, all there is).
+# SUITE=trixie: by that suite's tools, in a chroot without a network (as root), below build/deb-trixie.
 DEB_ARCH ?= $(shell dpkg --print-architecture)
 DEB_TREE := $(BUILD)/deb/smtpgate-$(VERSION)
 .PHONY: deb
 deb:
-	@tests/deps.sh --build dpkg-dev debhelper
-	@DEB_ARCH=$(DEB_ARCH) dist/deb.sh $(DEB_TREE)
+	@tests/deps.sh --build dpkg-dev debhelper $(if $(SUITE),mmdebstrap)
+	@$(if $(SUITE),tests/deb/build.py,DEB_ARCH=$(DEB_ARCH) dist/deb.sh $(DEB_TREE))
 
 .PHONY: clean
 clean:
@@ -151,5 +152,7 @@ help:
 	@echo 'make bench         BENCH_OUT=FILE BENCH_ONLY=flood,..: beside nftables, ipset and xdp-filter'
 	@echo 'make recording     docs/demo.svg and docs/demo.cast, from a real run of the commands in it'
 	@echo 'make install       DESTDIR= PREFIX=/usr/local'
-	@echo 'make deb           build/deb/smtpgate_*.deb: the package for Debian 12 and later'
+	@echo 'make deb           build/deb/smtpgate_*.deb: the package for this Debian (12 or later);'
+	@echo '                   SUITE=trixie: by the tools of another one, build/deb-trixie/'
+	@echo 'make check-deb     SUITE=trixie: package built twice, checked, installed, removed, purged'
 	@echo 'make clean'

@@ -261,7 +261,8 @@ recording:
 	@tests/demo/record.py
 
 # The package, and upgrades from the release before: Debian's own tools, and a chroot that is made
-# once from where this machine's apt fetches (SUITE=trixie for another). ONLY=NAME runs a part.
+# once from where this machine's apt fetches. SUITE=trixie: built, looked at, tested and installed with
+# that suite's, in chroots that take 3 GB below build/. ONLY=NAME runs a part.
 .PHONY: check-deb check-upgrade
 check-deb check-upgrade: DEB_TOOLS := debhelper lintian blhc mmdebstrap qemu-user-static
 check-deb:
@@ -274,9 +275,10 @@ check-upgrade:
 	@timeout 3600 tests/deb/upgrade.py $(ONLY)
 
 # A Debian 12 with Postfix and the package, booted in qemu without KVM, with clients around it: some
-# twenty minutes, and the first time 200 MB are fetched. ONLY="life missing" runs some of the scenes.
+# twenty minutes, and the first time 200 MB are fetched. ONLY="life missing" runs some of the scenes,
+# SUITE=trixie boots a Debian 13.
 .PHONY: check-boot
 check-boot:
 	@tests/deps.sh mmdebstrap e2fsprogs qemu-system-x86
-	@$(MAKE) --no-print-directory deb
-	@timeout 5400 tests/boot/run.py $(if $(ONLY),$(ONLY),--page docs/BOOT.md)
+	@$(MAKE) --no-print-directory deb SUITE=$(or $(SUITE),bookworm)
+	@timeout 5400 tests/boot/run.py $(if $(ONLY),$(ONLY),--page docs/BOOT$(patsubst %,-%,$(filter-out bookworm,$(SUITE))).md)

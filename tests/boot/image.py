@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The disk that "make check-boot" boots from: Debian 12 with systemd, Postfix and what smtpgate's
-package depends on, without smtpgate.
+"""The disk that "make check-boot" boots from: Debian (12, or $SUITE) with systemd, Postfix and what
+smtpgate's package depends on, without smtpgate.
 
 Made once, and again when what it is made of changes. Nothing of the machine is mounted or changed.
 Knows nothing of what is tested.
@@ -11,8 +11,9 @@ import re
 import shutil
 import subprocess
 
+from archive import SUITE, lines
+
 HERE = pathlib.Path(__file__).resolve().parent
-SUITE = "bookworm"
 MEGABYTES = 1800
 
 PACKAGES = """
@@ -21,22 +22,6 @@ PACKAGES = """
     libbpf1 libelf1 zlib1g libsqlite3-0 libjansson4 libncursesw6 libtinfo6 libcurl4 libmicrohttpd12
     adduser dbus-user-session
 """.split()
-
-
-def archive_of(suite, fallback):
-    """The archive that this machine's apt takes a suite from."""
-    for path in sorted(pathlib.Path("/etc/apt").glob("**/*")):
-        if path.suffix not in (".list", ".sources") or not path.is_file():
-            continue
-        for part in re.split(r"\n\s*\n", path.read_text(encoding="utf-8", errors="replace")):
-            listed = re.search(rf"^deb\s+(?:\[.*?\]\s*)?(\S+)\s+{suite}\s", part, re.M)
-            uris = re.search(r"^URIs:\s*(\S+)", part, re.M)
-            suites = re.search(r"^Suites:(.*)", part, re.M)
-            if listed:
-                return listed.group(1)
-            if uris and suites and suite in suites.group(1).split():
-                return uris.group(1)
-    return fallback
 
 
 def key():
@@ -52,8 +37,6 @@ def build(place):
     """Makes disk, kernel and initrd in a folder."""
     tree = place / "tree"
     tree.mkdir()
-    main = archive_of(SUITE, "http://deb.debian.org/debian")
-    security = archive_of(SUITE + "-security", "http://deb.debian.org/debian-security")
     command = ["mmdebstrap", "--mode=root", "--variant=minbase",
                "--include=" + ",".join(PACKAGES), "--aptopt=Acquire::Languages none",
                "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
@@ -62,8 +45,7 @@ def build(place):
                "chroot \"$1\" debconf-set-selections",
                f"--customize-hook=cp -a {HERE}/root/. \"$1\"; chown -R root: \"$1/etc\" \"$1/usr\"",
                "--customize-hook=chroot \"$1\" sh /usr/lib/test/set-up",
-               "--skip=cleanup/apt", SUITE, str(tree),
-               f"deb {main} {SUITE} main", f"deb {security} {SUITE}-security main"]
+               "--skip=cleanup/apt", SUITE, str(tree), *lines(SUITE)]
     with open(place / "log", "wb") as log:
         done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False,
                               stdin=subprocess.DEVNULL, timeout=900)

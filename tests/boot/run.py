@@ -4,8 +4,8 @@
 
     run.py [--deb FILE] [--installed FILE] [--page FILE] [SCENE ...]
 
-Every scene is a boot or more of a disk with Debian 12, Postfix and smtpgate's package, with clients
-around it that never stop asking (outside.py). A scene is a list of facts, each of which holds or not:
+Every scene is a boot or more of a disk with Debian 12 (or $SUITE), Postfix and smtpgate's package, with
+clients around it that never stop asking (outside.py). A scene is a list of facts, each of which holds or not:
 the page (docs/BOOT.md) and the TAP lines are made of them. Nothing but the lines of root/ and
 image.py is set up by hand: the gate comes and goes as the package has it.
 """
@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -29,13 +30,16 @@ import traceback
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import archive  # noqa: E402
 import image  # noqa: E402
 import power  # noqa: E402
 from lab import ROOT, until  # noqa: E402
 from machine import CPUS, Machine  # noqa: E402
 from outside import CARDS, GUARDED, LISTED, NETS, OPEN, UNLISTED, Outside, addresses  # noqa: E402
 
-BUILD = ROOT / "build" / "boot"
+BUILD = archive.place(ROOT / "build", "boot")
+DEBIAN = {"bookworm": "Debian 12", "trixie": "Debian 13"}.get(archive.SUITE, "Debian " + archive.SUITE)
+RELAY = "postfix@-.service" if archive.SUITE == "bookworm" else "postfix.service"
 PROBLEMS = "EPERM|EACCES|denied|not permitted|dumped core|Failed to|SECCOMP"
 MANY = 100000           # entries of the import that the power fails in
 
@@ -254,7 +258,7 @@ def healthy(scene, guest, network="systemd-networkd.service"):
         assert 0 < done <= began
     with scene.fact("smtpgate.service was done before Postfix began") as numbers:
         done = show(guest, "smtpgate.service", "ActiveEnterTimestampMonotonic")
-        began = show(guest, "postfix@-.service", "InactiveExitTimestampMonotonic")
+        began = show(guest, RELAY, "InactiveExitTimestampMonotonic")
         numbers.append(f"{done:.2f} s and {began:.2f} s")
         assert 0 < done <= began
     with scene.fact("smtpgate status --check has nothing to say"):
@@ -294,15 +298,20 @@ def hotplug(scene, bench):
         closing(scene, outside)
 
 
+def asking(path):
+    """A program in Python that asks the policy service about an account of the listed client's."""
+    return (f"import socket; s = socket.socket(socket.AF_UNIX); s.connect(\"{path}\");"
+            "s.sendall(b\"request=smtpd_access_policy\\nprotocol_state=RCPT\\nsasl_username=a\\n"
+            "client_address=192.0.2.10\\n\\n\"); print(s.recv(99).decode())")
+
+
 def units_work(scene, guest):
     """Every unit does its work under its sandbox."""
     with scene.fact("the exporter answers, started by its socket"):
         said = guest.run("curl -sS -m 60 http://127.0.0.1:10465/metrics").out
         assert "smtpgate_packets_total" in said, said[:500]
     with scene.fact("the policy service answers the relay's user, and nobody else may ask"):
-        ask = ("import socket; s = socket.socket(socket.AF_UNIX); s.connect(\"/run/smtpgate/policy.sock\");"
-               "s.sendall(b\"request=smtpd_access_policy\\nprotocol_state=RCPT\\nsasl_username=a\\n"
-               "client_address=192.0.2.10\\n\\n\"); print(s.recv(99).decode())")
+        ask = asking("/run/smtpgate/policy.sock")
         said = guest.run(f"setpriv --reuid postfix --regid postfix --clear-groups python3 -c '{ask}'").out
         assert said.startswith("action="), said
         guest.run(f"setpriv --reuid nobody --regid nogroup --clear-groups python3 -c '{ask}'", ok=1)
@@ -477,6 +486,41 @@ def ifupdown(scene, bench):
         guest.off()
 
 
+def relay(scene, bench):
+    """The relay's own unit, with what Debian shuts it in: it waits for the gate, and asks who may send"""
+    quick = (ROOT / "docs" / "QUICKSTART.md").read_text(encoding="utf-8")
+    line = re.search("^ExecStartPre=.*$", quick, re.M)[0]
+    disk = installed(bench, "relay")
+    with Outside() as outside, bench.boot(outside, disk) as guest:
+        with scene.fact(f"with {line} in its unit the relay starts"):
+            assert guest.up() == "running"
+            guest.run(f"mkdir -p /etc/systemd/system/{RELAY}.d; printf '[Service]\\n{line}\\n'"
+                      f" >/etc/systemd/system/{RELAY}.d/gate.conf; systemctl daemon-reload")
+            done = guest.run(f"systemctl restart {RELAY}", ok=None)
+            assert not done.code, guest.run(f"journalctl -b -u {RELAY} -n 20 --no-pager").out
+        scene.versions = versions(guest)
+        with scene.fact("but not where a remembered card is not guarded"):
+            guest.run("rm /sys/fs/bpf/smtpgate/link_*; smtpgate status --check", ok=None)
+            assert not gated(guest, "ens4") and not gated(guest, "ens5")
+            assert guest.run(f"systemctl restart {RELAY}", ok=None).code
+            assert guest.run(f"systemctl is-active {RELAY}", ok=None).out.strip() == "failed"
+        with scene.fact("and again once it is"):
+            guest.run("smtpgate sync && smtpgate status --check")
+            guest.run(f"systemctl restart {RELAY}")
+            with outside.lock:
+                outside.greeted.clear()
+            until(lambda: all_greeted(outside), 120)
+        with scene.fact("started by the relay itself (spawn), the policy service answers") as numbers:
+            guest.run("postconf -M smtpgate/unix='smtpgate unix - n n - 0 spawn user=smtpgate"
+                      " argv=/usr/sbin/smtpgate policy' && postfix reload 2>&1")
+            until(lambda: guest.run("test -S /var/spool/postfix/private/smtpgate", ok=None).code == 0
+                  or time.sleep(1), 60)
+            said = guest.run(f"python3 -c '{asking('/var/spool/postfix/private/smtpgate')}'").out
+            assert said.startswith("action="), said
+            numbers.append(said.strip())
+        guest.off()
+
+
 def exported(guest):
     """The list, byte for byte."""
     return gzip.decompress(base64.b64decode(guest.run("smtpgate export | gzip -1 | base64 -w0").out))
@@ -559,7 +603,7 @@ def cuts(scene, bench, outside, medium, moments, lists, seed):
                 disk.close()
 
 
-SCENES = (install, life, missing, hotplug, ifupdown, power_cut)
+SCENES = (install, life, missing, hotplug, relay, ifupdown, power_cut)
 
 
 def remember(bench, function, scene):
@@ -573,7 +617,12 @@ def remember(bench, function, scene):
 
 def page(bench):
     """What docs/BOOT.md says: of every scene, what its last run with this package saw."""
-    lines = ["# Boot", "", (HERE / "head.md").read_text(encoding="utf-8").strip(), ""]
+    head = (HERE / "head.md").read_text(encoding="utf-8").replace("DEBIAN", DEBIAN)
+    title = "# Boot"
+    if archive.SUITE != "bookworm":
+        title += ", " + DEBIAN
+        head = head.replace("make check-boot", "make check-boot SUITE=" + archive.SUITE, 1)
+    lines = [title, "", head.strip(), ""]
     package = hashlib.sha256(bench.deb.read_bytes()).hexdigest()
     for function in SCENES:
         path = BUILD / f"seen-{function.__name__}.json"
@@ -596,7 +645,7 @@ def main():
     parser.add_argument("--installed", help="a disk of another run's first scene")
     parser.add_argument("scenes", nargs="*")
     arguments = parser.parse_args()
-    deb = arguments.deb or max((ROOT / "build" / "deb").glob("smtpgate_*_amd64.deb"),
+    deb = arguments.deb or max(archive.place(ROOT / "build", "deb").glob("smtpgate_*_amd64.deb"),
                                key=lambda p: p.stat().st_mtime)
     chosen = [s for s in SCENES if not arguments.scenes or s.__name__ in arguments.scenes]
     bench, seen = Bench(deb, arguments.installed), []

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Packages, and the machines that they are installed on, for the tests of the package.
+"""Packages, and the machines that they are built and installed on, for the tests of the package.
 
-A machine is a chroot made by mmdebstrap from the sources that this machine's apt has; it is made
-once and never written to: each test has a layer of its own over it, in memory, in a host of the lab
-(own network, mounts and processes). No systemd runs there. Packages are built from a copy of the
-sources, below build/deb.
+A machine is a chroot made by mmdebstrap from where this machine's apt gets Debian; it is made once and
+never written to: each test has a layer of its own over it, in memory, in a host of the lab (own network,
+mounts and processes). No systemd runs there.
+
+Packages are built from a copy of the sources, below build/deb. Those of another suite than this
+machine's ($SUITE) are built by its own tools, in such a machine without a network, and lie below
+build/deb-SUITE.
 """
+import contextlib
 import functools
 import os
 import pathlib
@@ -17,14 +21,20 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE.parent / "e2e"))
 # pylint: disable=wrong-import-position
-from lab import MNT, ROOT
+import archive
+from lab import MNT, ROOT, Host
 
-DEB = ROOT / "build" / "deb"
-SUITE = os.environ.get("SUITE", "bookworm")
+SUITE, FOREIGN = archive.SUITE, archive.foreign()
+DEB = archive.place(ROOT / "build", "deb")
 TREE = MNT + "/root"
 PREVIOUS = "da2584f"            # of 0.1.0
 INSIDE = ("iproute2", "python3", "systemd", "libbpf1", "libcurl4", "libjansson4", "libncursesw6",
           "libsqlite3-0")
+# What else the machine has that packages of another suite are built on: checkers, and what unit,
+# golden and BPF tests need.
+TOOLS = ("build-essential", "lintian", "blhc", "libcmocka-dev", "iproute2", "procps", "ethtool",
+         "sqlite3", "nftables", "iptables", "python3-jsonschema")
+BUILDER = 12345                 # the user who builds there
 HARMLESS = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
@@ -37,36 +47,83 @@ def run(*argv, ok=0, timeout=900, **options):
     return done.stdout
 
 
-def apt_sources():
-    """The files in which this machine's apt is told where Debian is."""
-    etc = pathlib.Path("/etc/apt")
-    found = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
-    found = [f for f in found if f.suffix in (".list", ".sources") and f.is_file()
-             and "debian" in f.read_text("utf-8", "replace")]
-    assert found, "apt has no source of Debian below /etc/apt"
-    return found
+def said(*argv):
+    """All that a checker said."""
+    done = subprocess.run(list(map(str, argv)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, check=False)
+    assert not done.stdout.strip() and done.returncode == 0, f"{argv[0]}: {done.stdout}"
+
+
+def look(checker, path):
+    """The suite's own checker has nothing to say of a file in DEB."""
+    if not FOREIGN:
+        said(*checker, path)
+        return
+    with builder() as machine:
+        machine.bind(DEB)
+        said(*machine.argv(*checker, path))
 
 
 def chroot():
-    """The machine nobody writes to."""
-    made = DEB / ("chroot-" + SUITE)
-    if not made.exists():
-        half = made.with_suffix(".tmp")
-        shutil.rmtree(half, ignore_errors=True)
-        DEB.mkdir(parents=True, exist_ok=True)
-        run("mmdebstrap", "--quiet", "--variant=minbase", "--include=" + ",".join(INSIDE), SUITE,
-            half, *apt_sources())
-        half.rename(made)
-    return made
+    """The machine that the package is installed on."""
+    return archive.chroot(DEB, "chroot", SUITE, INSIDE)
+
+
+def build_depends():
+    """Names of what the package says it is built with."""
+    control = (ROOT / "dist" / "debian" / "control").read_text("utf-8")
+    wants = control.partition("Build-Depends:")[2].partition("Standards-Version")[0]
+    names = [n.split()[0].partition(":")[0] for n in wants.replace("\n", " ").split(",")]
+    return ["debhelper" if n == "debhelper-compat" else n for n in names]
+
+
+@contextlib.contextmanager
+def builder():
+    """A machine with what building needs, and no network."""
+    lower = archive.chroot(DEB, "builder", SUITE, [*build_depends(), *TOOLS])
+    host = Host("builder")
+    try:
+        yield Machine(host, lower)
+    finally:
+        host.close()
+
+
+def copy_sources(source, into):
+    """What git knows of the sources, or all there is where it knows nothing of them."""
+    into.mkdir(parents=True)
+    if (source / ".git").exists():
+        run("sh", "-ec", f"cd '{source}'; git -c safe.directory='*' ls-files -z --cached --others "
+            "--exclude-standard | tar --null -T - -c --ignore-failed-read | tar -x -C " + f"'{into}'")
+    else:
+        run("cp", "-rT", source, into)
+
+
+def build_there(source, tree):
+    """build() on a machine of the suite, by a user who is not root, in a directory named as here."""
+    with builder() as machine:
+        home = machine.path("/build")
+        copy_sources(source, home / "source")
+        inner = home / tree.relative_to(DEB)
+        inner.parent.mkdir(parents=True, exist_ok=True)
+        machine("chown", "-R", f"{BUILDER}:{BUILDER}", "/build")
+        answer = machine("setpriv", f"--reuid={BUILDER}", f"--regid={BUILDER}", "--clear-groups",
+                         "/build/source/dist/deb.sh", "/build/" + str(tree.relative_to(DEB)),
+                         env={"LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}, timeout=900)
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        for path in inner.parent.glob("smtpgate*_*"):
+            shutil.copy(path, tree.parent)
+        return tree.parent / pathlib.Path(answer.out.strip().splitlines()[-1]).name
 
 
 def build(source, tree, arch=None):
     """Builds the package of a source tree at `tree`; returns the .deb. What was said lies beside it."""
+    if FOREIGN:
+        return build_there(source, tree)
     # A tree below build/ is none of this repository's.
     env = dict(os.environ, LC_ALL="C.UTF-8", GIT_CEILING_DIRECTORIES=str(source.parent),
                **({"DEB_ARCH": arch} if arch else {}))
-    said = run(source / "dist" / "deb.sh", tree, env=env)
-    return pathlib.Path(said.strip().splitlines()[-1])
+    lines = run(source / "dist" / "deb.sh", tree, env=env).strip().splitlines()
+    return pathlib.Path(lines[-1])
 
 
 @functools.lru_cache
@@ -106,29 +163,53 @@ def previous():
     return build(source, source.parent / "smtpgate-0.1.0")
 
 
-class Guest:
-    """A machine on a host of the lab."""
+class Machine:
+    """A chroot with a layer of its own over it, on a host of the lab."""
 
-    def __init__(self, lab, bpffs=True):
-        self.lab, self.host = lab, lab.mail
-        lower = chroot()
+    def __init__(self, host, lower, bpffs=True):
+        self.host = host
         steps = [f"mkdir {MNT}/layer {TREE}", f"mount -t tmpfs -o mode=755 tmpfs {MNT}/layer",
                  f"mkdir {MNT}/layer/upper {MNT}/layer/work",
                  f"mount -t overlay -o lowerdir={lower},upperdir={MNT}/layer/upper,"
                  f"workdir={MNT}/layer/work overlay {TREE}",
                  f"mount -t proc proc {TREE}/proc", f"mount -t sysfs sysfs {TREE}/sys",
-                 f"mount --bind /dev {TREE}/dev", f"mount -t tmpfs tmpfs {TREE}/run"]
+                 f"mount --rbind /dev {TREE}/dev", f"mount -t tmpfs tmpfs {TREE}/run"]
         steps += [f"mount -t bpf -o mode=700 bpf {TREE}/sys/fs/bpf"] if bpffs else []
-        self.host.run("sh", "-ec", "\n".join(steps))
+        host.run("sh", "-ec", "\n".join(steps))
 
     def path(self, inner):
         """A file as the test sees it."""
         return self.host.path(TREE + inner)
 
-    def __call__(self, *command, ok=0, stdin=None, env=None):
+    def bind(self, directory):
+        """A directory of this machine is there, to be read."""
+        self.host.run("sh", "-ec", f"mkdir -p '{TREE}{directory}'\n"
+                      f"mount --bind -o ro '{directory}' '{TREE}{directory}'")
+
+    def argv(self, *command):
+        """The command line that runs a command there."""
+        return self.host.argv("chroot", TREE, *command)
+
+    def __call__(self, *command, ok=0, stdin=None, env=None, timeout=60):
         """Runs a command there."""
         return self.host.run("chroot", TREE, *command, ok=ok, stdin=stdin,
-                             env=dict(HARMLESS, **(env or {})))
+                             env=dict(HARMLESS, **(env or {})), timeout=timeout)
+
+
+class Guest(Machine):
+    """A machine that the package is installed on: the lab's mail host."""
+
+    def __init__(self, lab, bpffs=True):
+        self.lab = lab
+        super().__init__(lab.mail, chroot(), bpffs)
+
+    def be_a_host(self):
+        """It is a host of its own, with its own gate. Where a chroot is none, the gate is somebody
+        else's, and the package leaves that alone."""
+        ischroot = self.path("/usr/bin/ischroot")
+        self("rm", "/usr/bin/ischroot")
+        ischroot.write_text("#!/bin/sh\nexit 1\n", "utf-8")
+        ischroot.chmod(0o755)
 
     def dpkg(self, *args, ok=0):
         """Runs dpkg; a question would find nobody."""

@@ -20,6 +20,7 @@ def make():
     lab = steady.make(LISTED, UNLISTED, OTHER, attach=False)
     try:
         machine = guest.Guest(lab)
+        machine.be_a_host()
         machine.install(guest.previous())
         machine("smtpgate", "attach", "eth0")
         machine("smtpgate", "add", LISTED, "--remark", "the office")
