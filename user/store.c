@@ -571,9 +571,11 @@ int store_open_within(const char *dir, enum store_access mode, unsigned int pati
     if (r == 0) {
         distrust(store);
         store_set_patience(store, patience_ms);
+        /* Temporary tables in memory: at boot, under a sandbox, there is no place for files. */
         r = exec(store,
                  "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
                  "PRAGMA synchronous = EXTRA; PRAGMA cache_spill = OFF;"
+                 "PRAGMA temp_store = MEMORY;"
                  "PRAGMA cache_size = -" STRING(STORE_CACHE_KIB),
                  e);
     }

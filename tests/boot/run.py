@@ -589,7 +589,8 @@ def cuts(scene, bench, outside, medium, moments, lists, seed):
                     guest.cut()
                 lost, kept = disk.lose(seed + number)
                 with bench.boot(outside, target, disk.words) as guest:
-                    assert guest.up() == "running", guest.run("systemctl --failed", ok=None).out
+                    assert guest.up() == "running", guest.run(
+                        "systemctl --failed; journalctl -b -u 'smtpgate*'", ok=None).out
                     now = exported(guest)
                     which = [w for w, text in zip(seen, lists) if text == now]
                     assert which, f"{len(now)} bytes, neither"

@@ -232,6 +232,21 @@ def read_only_at_boot():
 
 
 @tap.test
+def no_place_for_temporary_files():
+    """sync puts a long list in force where no directory but its own can be written, as at boot"""
+    with lab.Lab() as where:
+        client = site(where)
+        where.gate("set", "limit", "none")
+        where.gate("-q", "-y", "import", "-", stdin="".join(
+            f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}\n" for n in range(100000)))
+        where.mail.run("rm", "-r", lab.BPFFS)
+        for place in ("/tmp", "/var/tmp", "/dev/shm"):
+            where.mail.run("sh", "-c", f"[ ! -d {place} ] || mount -t tmpfs -o ro tmpfs {place}")
+        where.mail.run("sh", "-c", f"cd /proc && exec {lab.PROGRAM} -q sync", env=where.env)
+        expect(client, (LISTED, "open"), (THIRD, "timeout"))
+
+
+@tap.test
 def attach_after_killed_attach():
     """an attach killed before its commit does not stand in the way of the next"""
     with lab.Lab() as where:
