@@ -5,6 +5,7 @@
 Each case was once a hole: a command exited 0 while an interface enforced an older list, or the gate
 opened without a -y."""
 import pathlib
+import shutil
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -239,10 +240,12 @@ def no_place_for_temporary_files():
         where.gate("set", "limit", "none")
         where.gate("-q", "-y", "import", "-", stdin="".join(
             f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}\n" for n in range(100000)))
+        inner = lab.MNT + "/smtpgate"
+        shutil.copy(lab.PROGRAM, where.mail.path(inner))
         where.mail.run("rm", "-r", lab.BPFFS)
         for place in ("/tmp", "/var/tmp", "/dev/shm"):
             where.mail.run("sh", "-c", f"[ ! -d {place} ] || mount -t tmpfs -o ro tmpfs {place}")
-        where.mail.run("sh", "-c", f"cd /proc && exec {lab.PROGRAM} -q sync", env=where.env)
+        where.mail.run("sh", "-c", f"cd /proc && exec {inner} -q sync", env=where.env)
         expect(client, (LISTED, "open"), (THIRD, "timeout"))
 
 
