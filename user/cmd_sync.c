@@ -276,13 +276,23 @@ static int wait_for_ifaces(const struct cmd_context *ctx, const struct sync_scop
     return 0;
 }
 
-/* udev's call for a card that goes on without the gate now: nobody reads what it says. */
-static void send_busy(const struct cmd_context *ctx, const struct err *problem)
+/*
+ * udev's call for a card that goes on without the gate now: nobody reads what it says. One that has
+ * the gate (it was renamed, or a person asks) keeps it.
+ */
+static void send_busy(const struct cmd_context *ctx, const struct sync_scope *scope,
+                      const struct err *problem)
 {
+    _cleanup_change_ struct change change = {.lock = -1};
+    _cleanup_ifaces_ struct sync_ifaces ifaces = {0};
     size_t i;
 
-    for (i = 0; i < ctx->n_args; i++)
-        events_send_failed_attach(ctx->args[i], problem->message);
+    if (!scope->n_names || change_begin_read(ctx->state, ctx->bpffs, &change, NULL) < 0 ||
+        sync_read_ifaces(change.store, change.gate, &ifaces, NULL) < 0)
+        return;
+    for (i = 0; i < ifaces.count; i++)
+        if (ifaces.items[i].open_here && sync_iface_is_meant(&ifaces.items[i], scope))
+            events_send_failed_attach(ifaces.items[i].row.name, problem->message);
 }
 
 static int confirm_foreign(const struct cmd_context *ctx, bool missing, struct err *e)
@@ -382,6 +392,6 @@ int cmd_sync(const struct cmd_context *ctx, struct err *e)
     } while (r == -EBUSY && e->code == EXIT_BUSY && monotonic_ms() < deadline);
     json_decref(report.interfaces);
     if (r < 0 && e->code == EXIT_BUSY)
-        send_busy(ctx, e);
+        send_busy(ctx, &report.scope, e);
     return r;
 }

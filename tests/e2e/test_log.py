@@ -205,10 +205,15 @@ def boot():
         # Its card goes on without the gate, and udev's call has nobody who reads what it says.
         lab.mail.ip("link del eth0")
         lab.link(lab.mail, "eth0", lab.client, "p1")
-        lab.mail.run("flock", labs.STATE + "/lock", "env", *(f"{k}={v}" for k, v in lab.env.items()),
-                     PROGRAM, "-q", "sync", "eth0", ok=6)
+        held = ("flock", labs.STATE + "/lock", "env", *(f"{k}={v}" for k, v in lab.env.items()),
+                PROGRAM, "-q", "sync", "eth0")
+        lab.mail.run(*held, ok=6)
         (event,) = log.events(1)
         is_event(event, EVENT="attach_failed", INTERFACE="eth0", PRIORITY=3)
+        lab.gate("sync")
+        is_event(log.events(1)[0], EVENT="attach", INTERFACE="eth0")
+        lab.mail.run(*held, ok=6)
+        assert not log.events(0), "it has the gate"
 
 
 @tap.test
